@@ -1,0 +1,185 @@
+/**
+ * The journal: what this side has decided, kept over every crash.
+ *
+ * Append-only file of records: length (u32 LE, bytes of the JSON), CRC-32C of the JSON (u32 LE),
+ * JSON. A torn tail (crash while appending) is cut at opening; a bad record with more behind it
+ * means the disk lies, and no copy may be started (ERR_JOURNAL_CORRUPT, exit 78).
+ *
+ * Invariants:
+ * - one writer: guarded by an abstract unix socket, which the kernel frees with the process;
+ * - a record is on disk (fdatasync) before `append` returns;
+ * - the file is zero-filled ahead, so that a full disk cannot block the record that decides.
+ */
+import { type FileHandle, mkdir, open } from "node:fs/promises";
+import { createServer, type Server } from "node:net";
+import { dirname } from "node:path";
+import { UmsError } from "../errors.js";
+import { crc32c } from "../lib/crc32c.js";
+import { syncDirectory } from "../lib/files.js";
+import type { DestinationState } from "./destination-state.js";
+import type { SourceState } from "./source-state.js";
+
+/** Who decides at this point of the service's life. `data` is for recovery, e.g. the peer. */
+export type JournalEntry = { data?: JournalData } & (
+  | { role: "source"; state: SourceState }
+  | { role: "destination"; state: DestinationState }
+);
+
+/** What recovery needs besides the state. */
+export interface JournalData {
+  /** The other side's Migration Interface, `host:port`. */
+  peer?: string;
+  /** The other side's identity, as its certificate has it. */
+  peerName?: string;
+  /** Container id of the nested service on this side. */
+  containerId?: string;
+}
+
+export type JournalRecord = JournalEntry & { seq: number; at: string };
+
+export interface Journal {
+  /** The newest record, or undefined when nothing was ever decided. */
+  readonly last: JournalRecord | undefined;
+  /** Makes a record durable. @throws ERR_NO_ROOM when the disk is full beyond the reserve. */
+  append(entry: JournalEntry): Promise<void>;
+  close(): Promise<void>;
+}
+
+const headerBytes = 8;
+const maxRecordBytes = 64 * 1024;
+/** Zero-filled room kept ahead of the write position. */
+const reserveBytes = 64 * 1024;
+
+/**
+ * Opens or makes the journal and reads it.
+ * @throws ERR_JOURNAL_CORRUPT for a bad record that is not the torn tail
+ * @throws ERR_MIGRATION_IN_PROGRESS when another process has it open
+ */
+export async function openJournal(path: string): Promise<Journal> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const lock = await takeLock(path);
+  const file = await open(path, "a+", 0o600).then(async (created) => {
+    await created.close();
+    await syncDirectory(dirname(path));
+    return open(path, "r+");
+  });
+  const content = await file.readFile();
+  const { records, endBytes } = parseJournal(content);
+  // What a torn append left must not be mistaken for a record after the next, shorter one.
+  const torn = content.subarray(endBytes).some((byte) => byte !== 0);
+  if (torn) await file.write(Buffer.alloc(content.length - endBytes), 0, undefined, endBytes);
+  return new FileJournal(file, lock, records.at(-1), endBytes, content.length);
+}
+
+/** Splits the file's content into records; exported for tests. @throws ERR_JOURNAL_CORRUPT */
+export function parseJournal(content: Buffer): { records: JournalRecord[]; endBytes: number } {
+  const records: JournalRecord[] = [];
+  let offset = 0;
+  while (offset + headerBytes <= content.length) {
+    const lengthBytes = content.readUInt32LE(offset);
+    if (lengthBytes === 0) break;
+    const start = offset + headerBytes;
+    const body = content.subarray(start, start + lengthBytes);
+    const intact =
+      lengthBytes <= maxRecordBytes &&
+      body.length === lengthBytes &&
+      crc32c(body) === content.readUInt32LE(offset + 4);
+    if (!intact) {
+      if (hasRecordBehind(content, offset + 1)) throw corrupt(records.length, offset);
+      break;
+    }
+    records.push(JSON.parse(body.toString("utf8")) as JournalRecord);
+    offset = start + lengthBytes;
+  }
+  return { records, endBytes: offset };
+}
+
+/** A torn append is the last thing in the file; any whole record behind it means damage. */
+function hasRecordBehind(content: Buffer, from: number): boolean {
+  for (let offset = from; offset + headerBytes < content.length; offset += 1) {
+    const lengthBytes = content.readUInt32LE(offset);
+    if (lengthBytes === 0 || lengthBytes > maxRecordBytes) continue;
+    const start = offset + headerBytes;
+    if (content[start] !== 0x7b || start + lengthBytes > content.length) continue;
+    const body = content.subarray(start, start + lengthBytes);
+    if (crc32c(body) === content.readUInt32LE(offset + 4)) return true;
+  }
+  return false;
+}
+
+function corrupt(index: number, offset: number): UmsError {
+  return new UmsError(
+    "ERR_JOURNAL_CORRUPT",
+    `record ${index} of the journal is damaged at byte ${offset}`,
+    { hint: "no copy was started; compare with the other side's `ums status` before repairing" },
+  );
+}
+
+async function takeLock(path: string): Promise<Server> {
+  const server = createServer();
+  await new Promise<void>((resolve, reject) => {
+    server.once("error", (cause) =>
+      reject(
+        new UmsError("ERR_MIGRATION_IN_PROGRESS", `another supervisor has ${path} open`, { cause }),
+      ),
+    );
+    server.listen({ path: `\0ums-journal:${path}` }, resolve);
+  });
+  return server;
+}
+
+class FileJournal implements Journal {
+  private appending: Promise<void> = Promise.resolve();
+
+  constructor(
+    private readonly file: FileHandle,
+    private readonly lock: Server,
+    public last: JournalRecord | undefined,
+    private endBytes: number,
+    private allocatedBytes: number,
+  ) {}
+
+  append(entry: JournalEntry): Promise<void> {
+    const next = this.appending.then(() => this.write(entry));
+    // The queue goes on after a failed append; the caller of that append sees the error.
+    this.appending = next.catch(() => undefined);
+    return next;
+  }
+
+  async close(): Promise<void> {
+    await this.appending;
+    await this.file.close();
+    await new Promise((resolve) => this.lock.close(resolve));
+  }
+
+  private async write(entry: JournalEntry): Promise<void> {
+    const record: JournalRecord = {
+      ...entry,
+      seq: (this.last?.seq ?? 0) + 1,
+      at: new Date().toISOString(),
+    };
+    const body = Buffer.from(JSON.stringify(record));
+    const frame = Buffer.alloc(headerBytes + body.length);
+    frame.writeUInt32LE(body.length, 0);
+    frame.writeUInt32LE(crc32c(body), 4);
+    body.copy(frame, headerBytes);
+    await this.file.write(frame, 0, frame.length, this.endBytes);
+    await this.file.datasync();
+    this.endBytes += frame.length;
+    this.last = record;
+    await this.reserve();
+  }
+
+  /** Keeps zeroed, written (not sparse) room ahead; failing to is no error until it is needed. */
+  private async reserve(): Promise<void> {
+    if (this.allocatedBytes - this.endBytes >= reserveBytes / 2) return;
+    const start = Math.max(this.allocatedBytes, this.endBytes);
+    try {
+      await this.file.write(Buffer.alloc(reserveBytes), 0, reserveBytes, start);
+      await this.file.datasync();
+      this.allocatedBytes = start + reserveBytes;
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    }
+  }
+}
