@@ -79,3 +79,25 @@ export interface SecuritySpec {
   dropCapabilities: string[];
   readOnlyRootfs: boolean;
 }
+
+/** A connection of the service as the outer container's connection tracking sees it. */
+export interface Flow {
+  protocol: "tcp" | "udp";
+  remoteAddress: string;
+  remotePort: number;
+  servicePort: number;
+}
+
+/** What a machine offers; both ends compare theirs before anything is moved. */
+export interface Facts {
+  /** Both ends must speak the same. */
+  protocolVersion: number;
+  umsVersion: string;
+  /** As Node names it: x64, arm64. */
+  architecture: string;
+  kernelRelease: string;
+  criuVersion: string;
+  cgroupVersion: 1 | 2;
+  /** Instruction-set extensions, as /proc/cpuinfo names them. */
+  cpuFlags: string[];
+}

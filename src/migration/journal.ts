@@ -40,6 +40,8 @@ export type JournalRecord = JournalEntry & { seq: number; at: string };
 export interface Journal {
   /** The newest record, or undefined when nothing was ever decided. */
   readonly last: JournalRecord | undefined;
+  /** The newest record of one role: a late question about it must still find its answer. */
+  lastOf(role: JournalRecord["role"]): JournalRecord | undefined;
   /** Makes a record durable. @throws ERR_NO_ROOM when the disk is full beyond the reserve. */
   append(entry: JournalEntry): Promise<void>;
   close(): Promise<void>;
@@ -68,7 +70,7 @@ export async function openJournal(path: string): Promise<Journal> {
   // What a torn append left must not be mistaken for a record after the next, shorter one.
   const torn = content.subarray(endBytes).some((byte) => byte !== 0);
   if (torn) await file.write(Buffer.alloc(content.length - endBytes), 0, undefined, endBytes);
-  return new FileJournal(file, lock, records.at(-1), endBytes, content.length);
+  return new FileJournal(file, lock, records, endBytes, content.length);
 }
 
 /** Splits the file's content into records; exported for tests. @throws ERR_JOURNAL_CORRUPT */
@@ -129,15 +131,28 @@ async function takeLock(path: string): Promise<Server> {
 }
 
 class FileJournal implements Journal {
+  last: JournalRecord | undefined;
   private appending: Promise<void> = Promise.resolve();
+  private readonly newest = new Map<JournalRecord["role"], JournalRecord>();
 
   constructor(
     private readonly file: FileHandle,
     private readonly lock: Server,
-    public last: JournalRecord | undefined,
+    records: JournalRecord[],
     private endBytes: number,
     private allocatedBytes: number,
-  ) {}
+  ) {
+    for (const record of records) this.remember(record);
+  }
+
+  lastOf(role: JournalRecord["role"]): JournalRecord | undefined {
+    return this.newest.get(role);
+  }
+
+  private remember(record: JournalRecord): void {
+    this.last = record;
+    this.newest.set(record.role, record);
+  }
 
   append(entry: JournalEntry): Promise<void> {
     const next = this.appending.then(() => this.write(entry));
@@ -166,7 +181,7 @@ class FileJournal implements Journal {
     await this.file.write(frame, 0, frame.length, this.endBytes);
     await this.file.datasync();
     this.endBytes += frame.length;
-    this.last = record;
+    this.remember(record);
     await this.reserve();
   }
 

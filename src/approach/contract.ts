@@ -1,0 +1,85 @@
+/**
+ * The contract behind which the approaches hide: what the switch-over (migration/) needs done at
+ * each end, whatever carries the service. Container level is the first.
+ */
+import type { Duplex } from "node:stream";
+import type { Facts, Flow, ServiceSpec } from "../spec.js";
+
+/** Kinds of data-channel streams of a migration. */
+export type StreamKind = "image" | "sync" | "pages" | "files" | "relay";
+
+/** What a source needs of the migration it belongs to. */
+export interface SourceSession {
+  migrationId: string;
+  /** How many of the image's layers the destination has, from the base up; all: undefined. */
+  knownLayers: number | undefined;
+  openStream(kind: StreamKind, name: string): Promise<Duplex>;
+  /** Aborted when the migration fails or is cancelled; ends transfers, never a dump. */
+  signal: AbortSignal;
+  /** `bytes` more have been sent. */
+  onBytes(bytes: number): void;
+  /** A named step took so long, for the report. */
+  onTiming(step: string, ms: number): void;
+}
+
+export interface Departure {
+  spec: ServiceSpec;
+  /** Resident memory now. */
+  memoryBytes: number;
+  /** Root-file-system changes and volumes now. */
+  diskBytes: number;
+}
+
+export interface Dumped {
+  /** Digest of the manifest of all that was sent. */
+  digest: string;
+  /** Connections that existed at the freeze. */
+  flows: Flow[];
+}
+
+/** The end that has the service. */
+export interface SourceSide {
+  facts(): Promise<Facts>;
+  /** @throws ERR_RESOURCE_UNSUPPORTED naming what cannot be moved */
+  describe(): Promise<Departure>;
+  /** Sends the image layers the destination lacks. Called before the destination provisions. */
+  sendImage(session: SourceSession): Promise<void>;
+  /** Sends files while the service runs. */
+  presync(session: SourceSession): Promise<void>;
+  /** Opens what the freeze will need, so that nothing is set up while frozen. */
+  ready(session: SourceSession): Promise<void>;
+  /** Holds the data plane, then freezes. */
+  freeze(): Promise<void>;
+  /** Dump, final file passes, all streamed. The service stays frozen. */
+  dump(session: SourceSession): Promise<Dumped>;
+  /** Lets the service run here again and releases what was held. Idempotent, also from cold. */
+  thaw(): Promise<void>;
+  /** Sends held and later traffic to the destination, then ends the frozen copy. Idempotent. */
+  depart(session: SourceSession | undefined): Promise<void>;
+}
+
+/** The end that receives the service. One migration at a time. */
+export interface DestinationSide {
+  facts(): Promise<Facts>;
+  /**
+   * Checks that the service can live here. Creates nothing.
+   * @throws ERR_NO_ROOM, ERR_PEER_INCOMPATIBLE, ERR_VOLUME_NOT_EMPTY, ERR_DESTINATION_OCCUPIED
+   */
+  reserve(departure: Departure): Promise<{ hasImage: boolean; knownLayers: number }>;
+  /** Creates volumes, network and the container, not started. */
+  provision(): Promise<{ containerId: string }>;
+  /** Starts the engine's part of the start, up to the restore gate. */
+  arm(): Promise<void>;
+  /** Takes a data stream of the migration; resolves when it is used up. */
+  accept(kind: StreamKind, name: string, stream: Duplex): Promise<void>;
+  /** Resolves with the manifest's digest once all of it has come and is right. */
+  verified(): Promise<string>;
+  /** Restores, held. Resolves when the tree is complete, populated and frozen. */
+  restore(flows: Flow[]): Promise<void>;
+  /** Whether the restored tree is there, populated and frozen. Also from cold. */
+  isHeld(): Promise<boolean>;
+  /** Idempotent, also from cold. Resolves when the service is alive. */
+  thaw(): Promise<void>;
+  /** Ends a restored tree that never ran and deletes everything received. Idempotent. */
+  discard(): Promise<void>;
+}

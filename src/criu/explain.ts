@@ -1,0 +1,141 @@
+/**
+ * Turns a CRIU log into what failed, which process or file, and what to do.
+ *
+ * runc reports every CRIU failure as "criu failed: type NOTIFY errno 0"; the cause is only in
+ * dump.log or restore.log. The patterns are the messages of CRIU 4.2's sources.
+ */
+import { open } from "node:fs/promises";
+import { isNotFound } from "../lib/files.js";
+
+export interface CriuFailure {
+  /** One lower-case sentence. */
+  message: string;
+  /** What the operator can do. */
+  hint: string | undefined;
+  /** The log's lines that matter, oldest first. */
+  logTail: string;
+  logPath: string;
+}
+
+interface Pattern {
+  match: RegExp;
+  message: (groups: string[]) => string;
+  hint: string;
+}
+
+const patterns: Pattern[] = [
+  {
+    match: /anon_inode:\[io_uring\]|io_uring/,
+    message: () => "the service has an io_uring instance open",
+    hint: "CRIU cannot dump io_uring; switch it off in the service (for Node: UV_USE_IO_URING=0)",
+  },
+  {
+    match:
+      /Can't dump half of stream unix connection|unix: (?:Can't dump|Unix socket (\S+)) .*external/i,
+    message: () => "a unix socket of the service is connected to a process outside of it",
+    hint: "close the connection to the outside socket (often a mounted docker.sock or a log socket)",
+  },
+  {
+    match: /External socket is used|external socket is used/,
+    message: () => "a unix socket of the service is connected to a process outside of it",
+    hint: "close the connection to the outside socket (often a mounted docker.sock or a log socket)",
+  },
+  {
+    match: /Can't dump (?:file|mount|socket|fd)\s*(.*)$/i,
+    message: ([what]) => `the service holds something CRIU cannot dump: ${what || "see the log"}`,
+    hint: "close it in the service and migrate again",
+  },
+  {
+    match: /Unsupported (?:file type|FS|fs|socket|proto|family)(.*)$/i,
+    message: ([what]) => `the service uses something CRIU does not support:${what}`,
+    hint: "close it in the service and migrate again",
+  },
+  {
+    match: /(?:Task|Process|PID|pid)\s*(\d+).*(?:is a zombie|zombie)/i,
+    message: ([pid]) => `process ${pid} of the service is a zombie that CRIU cannot dump`,
+    hint: "let its parent reap it",
+  },
+  {
+    match: /(?:File|file) (\S+) has bad (?:size|mode|build-ID)/,
+    message: ([path]) => `file ${path} differs between the two sides`,
+    hint: "the destination's image or volume is not the source's; check the image digest",
+  },
+  {
+    match: /Can't open file (\S+) .*No such file/,
+    message: ([path]) => `file ${path} is missing at the destination`,
+    hint: "a file the service has open was not moved; is it on a mount that only the source has?",
+  },
+  {
+    match: /CPU (?:capabilities|instruction|features).*(?:do not match|mismatch|lacks)/i,
+    message: () => "the destination's processor lacks instructions the service uses",
+    hint: "choose a destination whose CPU flags include the source's (`ums status --output json`)",
+  },
+  {
+    match: /(?:Can't fork for|Pid) (\d+).*(?:File exists|EEXIST|already)/i,
+    message: ([pid]) => `process id ${pid} is taken in the destination's container`,
+    hint: "report this: the destination container must be empty before a restore",
+  },
+  {
+    match: /No space left on device|ENOSPC/,
+    message: () => "no room for the checkpoint",
+    hint: "give the outer container more memory: checkpoints are held in tmpfs",
+  },
+  {
+    match: /Operation not permitted|Permission denied/,
+    message: () => "CRIU was not permitted to do what it must",
+    hint: "run the outer container with --privileged or the capabilities list of the README",
+  },
+];
+
+const tailLines = 20;
+const maxReadBytes = 256 * 1024;
+
+/** Reads a log and explains it; a missing log is explained as such and never thrown. */
+export async function explainCriuLog(logPath: string): Promise<CriuFailure> {
+  const log = await readTail(logPath);
+  return { ...explainCriuText(log), logPath };
+}
+
+/** Pure part of {@link explainCriuLog}. */
+export function explainCriuText(log: string): Omit<CriuFailure, "logPath"> {
+  const lines = log.split("\n").filter((line) => line.trim() !== "");
+  const errors = lines.filter((line) => /\bError \(|\bError:/.test(line));
+  for (const line of [...errors, ...lines.filter((text) => text.includes("Warn"))]) {
+    for (const pattern of patterns) {
+      const found = pattern.match.exec(line);
+      if (found === null) continue;
+      const groups = found.slice(1).map((group) => group ?? "");
+      return { message: pattern.message(groups), hint: pattern.hint, logTail: tail(lines, errors) };
+    }
+  }
+  const first = errors[0]?.replace(/^\([\d.]+\)\s*/, "").trim();
+  return {
+    message: first === undefined ? "CRIU failed without naming a cause" : `CRIU: ${first}`,
+    hint: undefined,
+    logTail: tail(lines, errors),
+  };
+}
+
+/** Errors first: CRIU goes on logging its clean-up, which can push the cause out of the tail. */
+function tail(lines: string[], errors: string[]): string {
+  const last = errors.length > 0 ? errors : lines;
+  return last.slice(-tailLines).join("\n");
+}
+
+async function readTail(path: string): Promise<string> {
+  try {
+    const file = await open(path, "r");
+    try {
+      const { size } = await file.stat();
+      const lengthBytes = Math.min(size, maxReadBytes);
+      const buffer = Buffer.alloc(lengthBytes);
+      await file.read(buffer, 0, lengthBytes, size - lengthBytes);
+      return buffer.toString("utf8");
+    } finally {
+      await file.close();
+    }
+  } catch (error) {
+    if (isNotFound(error)) return "";
+    throw error;
+  }
+}

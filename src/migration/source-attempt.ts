@@ -1,0 +1,297 @@
+/**
+ * One attempt to migrate away: the effects of the source's state machine, and what they share.
+ * Decisions are not taken here; each effect ends by saying what happened.
+ */
+import type { Duplex } from "node:stream";
+import type { SourceSession, SourceSide, StreamKind } from "../approach/contract.js";
+import { UmsError } from "../errors.js";
+import { backoffMs } from "../lib/backoff.js";
+import { sleep } from "../lib/deadline.js";
+import type { Logger } from "../lib/log.js";
+import type { Peer, Ref, Reservation } from "../peer/client.js";
+import type { MigrationReport } from "./report.js";
+import type { SourceEffect, SourceEvent } from "./source-state.js";
+
+export interface DestinationAddress {
+  /** `host:port` of the Migration Interface. */
+  address: string;
+  /** Name its certificate must carry; undefined: any peer of the same authority. */
+  name: string | undefined;
+}
+
+/** Control and data connection to one destination. */
+export interface PeerLink {
+  peer: Peer;
+  openStream(
+    dataPort: number,
+    header: { migrationId: string; kind: StreamKind; name: string },
+    signal: AbortSignal,
+  ): Promise<Duplex>;
+  close(): void;
+}
+
+export interface AttemptDeps {
+  side: SourceSide;
+  log: Logger;
+  /** Connects to a destination's Migration Interface. */
+  connect(destination: DestinationAddress): Promise<PeerLink>;
+  /** Peer port of this side, told to the destination for its queries. */
+  ownPeerPort: number;
+}
+
+export interface AttemptOptions {
+  ref: Ref;
+  destination: DestinationAddress | undefined;
+  /** Longest freeze accepted before COMMITTED, milliseconds. */
+  downtimeBudgetMs: number;
+  report: MigrationReport;
+  /** Manifest digest, when the attempt goes on after a restart. */
+  digest: string | undefined;
+  /** Tells the state machine; an event that no longer concerns it is dropped there. */
+  dispatch(event: SourceEvent): Promise<void>;
+}
+
+const commitBackoff = { initialMs: 50, maxMs: 5_000 };
+const localBackoff = { initialMs: 20, maxMs: 2_000 };
+const abortBackoff = { initialMs: 50, maxMs: 500 };
+const abortAttempts = 5;
+/** However much of the downtime budget is spent, a restore gets this long to answer. */
+const minPrepareTimeoutMs = 1_000;
+
+export class SourceAttempt {
+  /** Why it failed, first cause first. */
+  failure: UmsError | undefined;
+  private readonly abort = new AbortController();
+  private link: PeerLink | undefined;
+  private reservation: Reservation | undefined;
+  private session: SourceSession | undefined;
+  private frozenAtMs: number | undefined;
+  private dumped: { digest: string; flows: Parameters<Peer["prepare"]>[2] } | undefined;
+
+  constructor(
+    private readonly deps: AttemptDeps,
+    readonly options: AttemptOptions,
+  ) {
+    if (options.digest !== undefined) this.dumped = { digest: options.digest, flows: [] };
+  }
+
+  /** Ends transfers and waits; a running dump is left to end by itself. */
+  cancel(): void {
+    this.abort.abort();
+  }
+
+  perform(effect: SourceEffect): Promise<void> {
+    switch (effect) {
+      case "reserve":
+        return this.reserve();
+      case "precopy":
+        return this.precopy();
+      case "freeze":
+        return this.freeze();
+      case "prepare":
+        return this.prepare();
+      case "send-commit":
+        return this.sendCommit();
+      case "send-abort":
+        return this.sendAbort();
+      case "thaw":
+        return this.thaw();
+      case "kill":
+        return this.depart();
+    }
+  }
+
+  private async reserve(): Promise<void> {
+    const { peer } = await this.connect();
+    const { side } = this.deps;
+    const [facts, departure] = await Promise.all([side.facts(), side.describe()]);
+    this.checkCancelled();
+    this.reservation = await peer.reserve(this.options.ref, {
+      ...departure,
+      facts,
+      sourceAddress: `:${this.deps.ownPeerPort}`,
+    });
+    this.options.report.expect(departure.memoryBytes + departure.diskBytes);
+    this.session = this.createSession(this.reservation);
+    await this.options.dispatch({ type: "reserved" });
+  }
+
+  private async precopy(): Promise<void> {
+    const { session, reservation } = this.reserved();
+    const { peer } = await this.connect();
+    const { side } = this.deps;
+    if (!reservation.hasImage) await this.timed("image", () => side.sendImage(session));
+    this.checkCancelled();
+    await this.timed("provision", () => peer.provision(this.options.ref));
+    this.checkCancelled();
+    await this.timed("presync", () => side.presync(session));
+    this.checkCancelled();
+    await this.timed("ready", () => side.ready(session));
+    await this.timed("arm", () => peer.arm(this.options.ref));
+    this.checkCancelled();
+    await this.options.dispatch({ type: "converged" });
+  }
+
+  private async freeze(): Promise<void> {
+    const { session } = this.reserved();
+    this.frozenAtMs = performance.now();
+    await this.timed("freeze", () => this.deps.side.freeze());
+    this.checkCancelled();
+    this.dumped = await this.timed("dump", () => this.deps.side.dump(session));
+    this.checkCancelled();
+    await this.options.dispatch({ type: "dumped", digest: this.dumped.digest });
+  }
+
+  private async prepare(): Promise<void> {
+    const { peer } = await this.connect();
+    const { ref, report, dispatch } = this.options;
+    const { digest, flows } = this.checkpoint();
+    const timeoutMs = Math.max(this.budgetLeftMs(), minPrepareTimeoutMs);
+    const answer = await this.timed("prepare", () => peer.prepare(ref, digest, flows, timeoutMs));
+    report.addTimings("destination", answer.timingsMs);
+    if (answer.refused !== undefined) {
+      this.failure ??= answer.refused;
+      const reason = answer.refused.message;
+      return dispatch({ type: "refused", epoch: ref.epoch, reason });
+    }
+    if (this.budgetLeftMs() < 0) {
+      throw new UmsError("ERR_DEADLINE", "the freeze took longer than the downtime budget", {
+        hint: "raise --downtime-budget, or migrate when the service is less busy",
+      });
+    }
+    this.checkCancelled();
+    await dispatch({ type: "prepared", epoch: ref.epoch, digest: answer.digest });
+  }
+
+  /** For ever: only the destination's answer, or an operator, ends COMMITTED (rule 8). */
+  private async sendCommit(): Promise<void> {
+    const { ref, report, dispatch } = this.options;
+    const { digest } = this.checkpoint();
+    const startedMs = performance.now();
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        const { peer } = await this.connect();
+        const answer = await peer.commit(ref, digest);
+        if (answer.refused !== undefined) {
+          this.failure ??= answer.refused;
+          const reason = answer.refused.message;
+          return await dispatch({ type: "refused", epoch: ref.epoch, reason });
+        }
+        this.reportFreeze();
+        report.addTimings("destination", answer.timingsMs);
+        report.timing("commit", performance.now() - startedMs);
+        return await dispatch({ type: "running", epoch: ref.epoch });
+      } catch (thrown) {
+        const { code, message } = UmsError.from(thrown);
+        this.deps.log.warn({ attempt, code, migrationId: ref.migrationId }, message);
+        report.doubt(message);
+        await sleep(backoffMs(attempt, commitBackoff));
+      }
+    }
+  }
+
+  /** Best effort: a destination that does not hear it asks by Query, or its lease ends. */
+  private async sendAbort(): Promise<void> {
+    const { ref, destination } = this.options;
+    if (destination === undefined) return;
+    const reason = this.failure?.message ?? "the source aborted";
+    for (let attempt = 0; attempt < abortAttempts; attempt += 1) {
+      try {
+        const { peer } = await this.connect();
+        await peer.abort(ref, reason);
+        break;
+      } catch (thrown) {
+        const { code, message } = UmsError.from(thrown);
+        this.deps.log.warn({ attempt, code, migrationId: ref.migrationId }, message);
+        await sleep(backoffMs(attempt, abortBackoff));
+      }
+    }
+    this.disconnect();
+  }
+
+  private async thaw(): Promise<void> {
+    await this.untilDone("the service could not be thawed yet", () => this.deps.side.thaw());
+    this.reportFreeze();
+    await this.options.dispatch({ type: "thawed" });
+  }
+
+  private async depart(): Promise<void> {
+    await this.untilDone("the frozen copy could not be ended yet", () =>
+      this.timed("depart", () => this.deps.side.depart(this.session)),
+    );
+    await this.options.dispatch({ type: "killed" });
+    this.disconnect();
+  }
+
+  /** For what must succeed at last whatever goes wrong on this machine. */
+  private async untilDone(complaint: string, work: () => Promise<void>): Promise<void> {
+    for (let attempt = 0; ; attempt += 1) {
+      try {
+        return await work();
+      } catch (error) {
+        this.deps.log.error({ err: error, attempt }, complaint);
+        await sleep(backoffMs(attempt, localBackoff));
+      }
+    }
+  }
+
+  private createSession(reservation: Reservation): SourceSession {
+    const { signal } = this.abort;
+    const { migrationId } = this.options.ref;
+    const { report } = this.options;
+    return {
+      migrationId,
+      signal,
+      knownLayers: reservation.hasImage ? undefined : reservation.knownLayers,
+      openStream: async (kind, name) => {
+        const link = await this.connect();
+        return link.openStream(reservation.dataPort, { migrationId, kind, name }, signal);
+      },
+      onBytes: (bytes) => report.sent(bytes),
+      onTiming: (step, ms) => report.timing(step, ms),
+    };
+  }
+
+  private async connect(): Promise<PeerLink> {
+    const { destination } = this.options;
+    if (destination === undefined) throw new TypeError("no destination is known");
+    this.link ??= await this.deps.connect(destination);
+    return this.link;
+  }
+
+  private disconnect(): void {
+    this.link?.close();
+    this.link = undefined;
+  }
+
+  private reserved(): { session: SourceSession; reservation: Reservation } {
+    const { session, reservation } = this;
+    if (session === undefined || reservation === undefined) throw new TypeError("not reserved");
+    return { session, reservation };
+  }
+
+  private checkpoint() {
+    if (this.dumped === undefined) throw new TypeError("no checkpoint");
+    return this.dumped;
+  }
+
+  private reportFreeze(): void {
+    if (this.frozenAtMs === undefined) return;
+    this.options.report.froze(performance.now() - this.frozenAtMs);
+  }
+
+  private budgetLeftMs(): number {
+    return this.options.downtimeBudgetMs - (performance.now() - (this.frozenAtMs ?? 0));
+  }
+
+  private checkCancelled(): void {
+    if (this.abort.signal.aborted) throw this.failure ?? new UmsError("ERR_CANCELLED", "cancelled");
+  }
+
+  private async timed<T>(step: string, work: () => Promise<T>): Promise<T> {
+    const startedMs = performance.now();
+    const result = await work();
+    this.options.report.timing(step, performance.now() - startedMs);
+    return result;
+  }
+}

@@ -1,0 +1,204 @@
+/**
+ * Drives the source's half of a migration: journals what the reducer decides, then does the
+ * effects.
+ *
+ * Invariants:
+ * - events are handled one at a time; a record is durable before its effects start (rule 4);
+ * - effects run one after another: the thaw after a failed dump waits until the dump has ended;
+ * - after COMMITTED nothing but the destination's answer ends the wait (rule 8).
+ */
+import { randomUUID } from "node:crypto";
+import { UmsError } from "../errors.js";
+import type { Journal, JournalData } from "./journal.js";
+import { createReport, type MigrationReport } from "./report.js";
+import {
+  type AttemptDeps,
+  type AttemptOptions,
+  type DestinationAddress,
+  SourceAttempt,
+} from "./source-attempt.js";
+import {
+  isBusy,
+  isUndecided,
+  reduceSource,
+  type SourceEvent,
+  type SourceState,
+} from "./source-state.js";
+
+export interface SourceRunnerDeps extends AttemptDeps {
+  journal: Journal;
+  /** Called after every change of state. */
+  onState(state: SourceState): void;
+}
+
+export interface MigrateOptions {
+  destination: DestinationAddress;
+  /** Longest freeze accepted before COMMITTED, milliseconds. */
+  downtimeBudgetMs: number;
+}
+
+export interface SourceRunner {
+  readonly state: SourceState;
+  /** The migration under way or the newest one. */
+  readonly report: MigrationReport | undefined;
+  /** Where it goes or went. */
+  readonly destination: DestinationAddress | undefined;
+  /** Starts a migration; the report tells its end. @throws ERR_MIGRATION_IN_PROGRESS */
+  migrate(options: MigrateOptions): Promise<MigrationReport>;
+  /** Stops one that is not committed; returns its id. @throws ERR_MIGRATION_NOT_FOUND */
+  cancel(reason: string): Promise<string>;
+  /** After a restart of the supervisor: finishes or aborts what the journal shows. */
+  recover(): Promise<void>;
+}
+
+export function createSourceRunner(deps: SourceRunnerDeps, initial: SourceState): SourceRunner {
+  return new Runner(deps, initial);
+}
+
+class Runner implements SourceRunner {
+  private handling: Promise<void> = Promise.resolve();
+  private effects: Promise<void> = Promise.resolve();
+  private attempt: SourceAttempt | undefined;
+  /** A second request may come before the first one's record is on disk. */
+  private isStarting = false;
+
+  constructor(
+    private readonly deps: SourceRunnerDeps,
+    public state: SourceState,
+  ) {}
+
+  get report(): MigrationReport | undefined {
+    return this.attempt?.options.report;
+  }
+
+  get destination(): DestinationAddress | undefined {
+    return this.attempt?.options.destination;
+  }
+
+  async migrate({ destination, downtimeBudgetMs }: MigrateOptions): Promise<MigrationReport> {
+    this.checkFree();
+    this.isStarting = true;
+    try {
+      const migrationId = randomUUID();
+      const ref = { migrationId, epoch: this.state.issuedEpoch + 1 };
+      this.attempt = this.createAttempt({ ref, destination, downtimeBudgetMs, digest: undefined });
+      const { report } = this.attempt.options;
+      await this.dispatch({ type: "begin", migrationId });
+      return report;
+    } finally {
+      this.isStarting = false;
+    }
+  }
+
+  async cancel(reason: string): Promise<string> {
+    const { migrationId, phase } = this.state;
+    if (migrationId === undefined || !isUndecided(phase)) {
+      throw new UmsError("ERR_MIGRATION_NOT_FOUND", "there is no migration to cancel", {
+        ...(phase === "COMMITTED" ? { hint: "it is committed; `ums status` says more" } : {}),
+      });
+    }
+    await this.fail(new UmsError("ERR_CANCELLED", reason));
+    return migrationId;
+  }
+
+  async recover(): Promise<void> {
+    const { migrationId, issuedEpoch, digest } = this.state;
+    if (migrationId !== undefined) {
+      const data = this.deps.journal.lastOf("source")?.data;
+      const destination =
+        data?.peer === undefined ? undefined : { address: data.peer, name: data.peerName };
+      const ref = { migrationId, epoch: issuedEpoch };
+      this.attempt = this.createAttempt({ ref, destination, downtimeBudgetMs: 0, digest });
+    }
+    await this.dispatch({ type: "restarted" });
+  }
+
+  private checkFree(): void {
+    const { phase, migrationId } = this.state;
+    if (isBusy(phase) || this.isStarting) {
+      throw new UmsError("ERR_MIGRATION_IN_PROGRESS", `a migration is under way (${phase})`, {
+        hint: "wait for it, or `ums cancel` it",
+        details: { migrationId, phase },
+      });
+    }
+    if (phase === "RETIRED") {
+      throw new UmsError("ERR_SERVICE_NOT_RUNNING", "the service has left this outer container");
+    }
+  }
+
+  private createAttempt(options: Omit<AttemptOptions, "report" | "dispatch">): SourceAttempt {
+    const { migrationId } = options.ref;
+    return new SourceAttempt(this.deps, {
+      ...options,
+      report: createReport(migrationId),
+      // What an older attempt still has to say must not move a newer one.
+      dispatch: async (event) => {
+        if (this.state.migrationId === migrationId) await this.dispatch(event);
+      },
+    });
+  }
+
+  private async fail(error: UmsError): Promise<void> {
+    if (this.attempt !== undefined) this.attempt.failure ??= error;
+    await this.dispatch({ type: "failed", reason: error.message });
+  }
+
+  private dispatch(event: SourceEvent): Promise<void> {
+    const next = this.handling.then(() => this.handle(event));
+    // A later event must be handled even if this one's record could not be written.
+    this.handling = next.catch(() => undefined);
+    return next;
+  }
+
+  private async handle(event: SourceEvent): Promise<void> {
+    const before = this.state.phase;
+    const step = reduceSource(this.state, event);
+    const { attempt } = this;
+    if (step.journal) {
+      await this.deps.journal.append({ role: "source", state: step.state, data: this.data() });
+    }
+    this.state = step.state;
+    if (step.state.phase !== before) this.announce();
+    if (attempt === undefined) return;
+    for (const effect of step.effects) {
+      this.effects = this.effects.then(() => this.perform(attempt, effect));
+    }
+  }
+
+  private announce(): void {
+    const { phase, migrationId, epoch, issuedEpoch, reason } = this.state;
+    this.deps.log.info({ phase, migrationId, epoch, issuedEpoch, reason }, "source state");
+    this.deps.onState(this.state);
+    if (this.attempt === undefined) return;
+    const { report } = this.attempt.options;
+    report.enter(phase);
+    if (phase === "ABORTED" || phase === "ROLLED_BACK") this.attempt.cancel();
+    if (phase === "DONE") report.end({ outcome: "moved", runsOn: "destination" });
+    if (phase === "ACTIVE") {
+      const failure = this.attempt.failure ?? new UmsError("ERR_CANCELLED", reason ?? "aborted");
+      report.end({ outcome: "aborted", runsOn: "source", failure });
+    }
+  }
+
+  private async perform(attempt: SourceAttempt, effect: Parameters<SourceAttempt["perform"]>[0]) {
+    try {
+      await attempt.perform(effect);
+    } catch (thrown) {
+      const error = UmsError.from(thrown);
+      this.deps.log.warn({ effect, code: error.code, ...error.details }, error.message);
+      attempt.failure ??= error;
+      try {
+        await attempt.options.dispatch({ type: "failed", reason: error.message });
+      } catch (cause) {
+        this.deps.log.error({ err: cause }, "the failure could not be recorded");
+      }
+    }
+  }
+
+  private data(): JournalData {
+    const { destination } = this;
+    if (destination === undefined) return {};
+    const { address, name } = destination;
+    return name === undefined ? { peer: address } : { peer: address, peerName: name };
+  }
+}

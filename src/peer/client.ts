@@ -1,0 +1,156 @@
+/** The other supervisor, as a migration calls it. */
+import {
+  type CallOptions,
+  type Client,
+  type ClientUnaryCall,
+  credentials,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import type { UmsError } from "../errors.js";
+import {
+  type MigrationRef,
+  type PrepareResponse,
+  PeerClient as WireClient,
+} from "../gen/ums/migration/v1/peer.js";
+import type { Facts, Flow, ServiceSpec } from "../spec.js";
+import { factsFromWire, factsToWire, failureFromWire, specToWire } from "./convert.js";
+import { fromServiceError } from "./grpc-status.js";
+
+export interface Reservation {
+  facts: Facts;
+  dataPort: number;
+  hasImage: boolean;
+  knownLayers: number;
+}
+
+export interface ReserveOptions {
+  spec: ServiceSpec;
+  facts: Facts;
+  memoryBytes: number;
+  diskBytes: number;
+  sourceAddress: string;
+}
+
+/** Answer of the side that must decide: it did the step, or it refused for good. */
+export type Decision = { timingsMs: Record<string, number> } & (
+  | { refused: UmsError }
+  | { refused?: undefined; digest: string }
+);
+
+/** All calls: idempotent, with a deadline, ERR_PEER_* or the peer's own error when they fail. */
+export interface Peer {
+  reserve(ref: Ref, options: ReserveOptions): Promise<Reservation>;
+  provision(ref: Ref): Promise<void>;
+  arm(ref: Ref): Promise<void>;
+  prepare(ref: Ref, digest: string, flows: Flow[], timeoutMs: number): Promise<Decision>;
+  commit(ref: Ref, digest: string): Promise<Decision>;
+  abort(ref: Ref, reason: string): Promise<void>;
+  query(ref: Ref): Promise<{ state: string; decision: string; digest: string }>;
+  close(): void;
+}
+
+export interface Ref {
+  migrationId: string;
+  epoch: number;
+}
+
+export interface PeerTls {
+  ca: Buffer;
+  cert: Buffer;
+  key: Buffer;
+  /** Replaces the host-name check: the identity in the certificate counts, not the address. */
+  checkServerIdentity: (host: string, certificate: never) => Error | undefined;
+}
+
+const callTimeoutMs = 15_000;
+/** Creating volumes, network and container; the engine may be busy. */
+const provisionTimeoutMs = 120_000;
+
+/** @param address `host:port` */
+export function connectPeer(address: string, tls: PeerTls): Peer {
+  const client = new WireClient(
+    address,
+    credentials.createSsl(tls.ca, tls.key, tls.cert, {
+      checkServerIdentity: tls.checkServerIdentity as never,
+    }),
+    {
+      "grpc.keepalive_time_ms": 10_000,
+      "grpc.keepalive_timeout_ms": 10_000,
+      "grpc.max_receive_message_length": 1024 * 1024,
+      "grpc.initial_reconnect_backoff_ms": 100,
+      "grpc.max_reconnect_backoff_ms": 2_000,
+    },
+  );
+  const unary = <Q, A>(method: UnaryMethod<Q, A>, name: string) => call(client, method, name);
+  const reserve = unary(client.reserve, "Reserve");
+  const provision = unary(client.provision, "Provision");
+  const arm = unary(client.arm, "Arm");
+  const prepare = unary(client.prepare, "Prepare");
+  const commit = unary(client.commit, "Commit");
+  const abort = unary(client.abort, "Abort");
+  const query = unary(client.query, "Query");
+  return {
+    async reserve(ref, options) {
+      const answer = await reserve({
+        migration: toWire(ref),
+        spec: specToWire(options.spec),
+        facts: factsToWire(options.facts),
+        memoryBytes: BigInt(options.memoryBytes),
+        diskBytes: BigInt(options.diskBytes),
+        sourceAddress: options.sourceAddress,
+      });
+      return { ...answer, facts: factsFromWire(answer.facts) };
+    },
+    async provision(ref) {
+      await provision(toWire(ref), provisionTimeoutMs);
+    },
+    async arm(ref) {
+      await arm({ migration: toWire(ref) });
+    },
+    async prepare(ref, digest, flows, timeoutMs) {
+      const request = { migration: toWire(ref), manifestDigest: digest, flows };
+      return toDecision(await prepare(request, timeoutMs));
+    },
+    async commit(ref, digest) {
+      const answer = await commit({ migration: toWire(ref), manifestDigest: digest });
+      return toDecision({ ...answer, manifestDigest: digest });
+    },
+    async abort(ref, reason) {
+      await abort({ migration: toWire(ref), reason });
+    },
+    async query(ref) {
+      const { state, decision, manifestDigest } = await query(toWire(ref));
+      return { state, decision, digest: manifestDigest };
+    },
+    close: () => client.close(),
+  };
+}
+
+type UnaryMethod<Q, A> = (
+  request: Q,
+  metadata: Metadata,
+  options: Partial<CallOptions>,
+  callback: (error: ServiceError | null, answer: A) => void,
+) => ClientUnaryCall;
+
+function call<Q, A>(client: Client, method: UnaryMethod<Q, A>, name: string) {
+  return (request: Q, timeoutMs = callTimeoutMs): Promise<A> =>
+    new Promise((resolve, reject) => {
+      const options = { deadline: Date.now() + timeoutMs };
+      method.call(client, request, new Metadata(), options, (error, answer) => {
+        if (error === null) resolve(answer);
+        else reject(fromServiceError(error, name));
+      });
+    });
+}
+
+function toDecision(answer: PrepareResponse): Decision {
+  const { timingsMs } = answer;
+  if (answer.refused !== undefined) return { refused: failureFromWire(answer.refused), timingsMs };
+  return { digest: answer.manifestDigest, timingsMs };
+}
+
+function toWire(ref: Ref): MigrationRef {
+  return { migrationId: ref.migrationId, epoch: BigInt(ref.epoch) };
+}
