@@ -1,0 +1,22 @@
+import { Command } from "commander";
+import { registerHealth } from "./health.js";
+import { registerPki } from "./pki.js";
+import { registerSupervise } from "./supervise.js";
+
+/** What a verb needs from the process it runs in. */
+export interface CliContext {
+  env: NodeJS.ProcessEnv;
+  setExitCode(exitCode: number): void;
+}
+
+/** Puts the verbs of `ums` together. */
+export function createProgram(context: CliContext): Command {
+  const program = new Command("ums")
+    .description("Live migration of containerized services")
+    .showHelpAfterError()
+    .enablePositionalOptions();
+  registerSupervise(program, context);
+  registerHealth(program, context);
+  registerPki(program);
+  return program;
+}

@@ -1,0 +1,175 @@
+/**
+ * Every `UMS_*` variable, in one table: the schema gives the check, the default, the error text and
+ * the documentation (`describeConfig`).
+ */
+import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { Value } from "@sinclair/typebox/value";
+import { UmsError } from "./errors.js";
+
+const port = (defaultPort: number, description: string) =>
+  Type.Integer({ minimum: 1, maximum: 65_535, default: defaultPort, description });
+
+const optionalString = (description: string) =>
+  Type.Optional(Type.String({ minLength: 1, description }));
+
+/** Variable -> schema. Lists are comma separated, except commands, which are JSON arrays. */
+export const configSchema = Type.Object({
+  UMS_IMAGE: optionalString("Image of the nested service; pulled unless the inner engine has it."),
+  UMS_START_MODE: Type.Union([Type.Literal("active"), Type.Literal("passive")], {
+    default: "active",
+    description: "`active` runs the service; `passive` stands by to receive one.",
+  }),
+  UMS_SERVICE_NAME: optionalString("Name of the service. Default: the hostname."),
+  UMS_ENTRYPOINT: Type.Optional(
+    Type.Array(Type.String(), { description: "Entrypoint instead of the image's, a JSON array." }),
+  ),
+  UMS_COMMAND: Type.Optional(
+    Type.Array(Type.String(), {
+      description: "Command instead of the image's, a JSON array; arguments win over it.",
+    }),
+  ),
+  UMS_USER: optionalString("User of the nested service, `name|uid[:group|gid]`."),
+  UMS_WORKING_DIR: optionalString("Working directory of the nested service."),
+  UMS_STOP_TIMEOUT: Type.Number({
+    minimum: 0,
+    maximum: 86_400,
+    default: 30,
+    description: "Seconds between the stop signal and SIGKILL.",
+  }),
+  UMS_LOG_LEVEL: Type.Union(
+    ["trace", "debug", "info", "warn", "error", "fatal"].map((level) => Type.Literal(level)),
+    { default: "info", description: "Least severe line of the supervisor's own log." },
+  ),
+  UMS_TLS_DIR: Type.String({
+    default: "/etc/ums/tls",
+    description: "Directory with ca.crt, tls.crt and tls.key of this peer.",
+  }),
+  UMS_STATE_DIR: Type.String({
+    default: "/var/lib/ums",
+    description: "Directory of the journal and the service's specification.",
+  }),
+  UMS_PEER_PORT: port(9750, "TCP port of the Migration Interface (gRPC)."),
+  UMS_HTTP_PORT: port(9751, "TCP port of /livez, /readyz, /health and /metrics."),
+  UMS_DATA_PORT: port(9752, "TCP port of the data channel."),
+  UMS_SUBNET: Type.String({
+    default: "10.209.0.0/29",
+    pattern: "^(\\d{1,3}\\.){3}\\d{1,3}/(\\d|[12]\\d|30)$",
+    description: "Inner network. The gateway takes its first address, the service its second.",
+  }),
+  UMS_ENV: Type.String({
+    default: "*",
+    description: "Which variables reach the service: patterns, `!` excludes, e.g. `*,!SECRET_*`.",
+  }),
+  UMS_MEMORY: Type.Optional(
+    Type.Integer({ minimum: 6 * 1024 * 1024, description: "Memory limit, bytes or 512m, 2g." }),
+  ),
+  UMS_CPUS: Type.Optional(Type.Number({ exclusiveMinimum: 0, description: "CPU limit, CPUs." })),
+  UMS_SHM_SIZE: Type.Optional(
+    Type.Integer({ minimum: 1, description: "Size of /dev/shm, bytes or 64m. Default: as outer." }),
+  ),
+  UMS_CAP_ADD: Type.Array(Type.String({ pattern: "^[A-Z_]+$" }), {
+    default: [],
+    description: "Capabilities beyond the engine's default set, without `CAP_`.",
+  }),
+  UMS_CAP_DROP: Type.Array(Type.String({ pattern: "^[A-Z_]+$" }), {
+    default: [],
+    description: "Capabilities taken from the engine's default set; `ALL` takes all.",
+  }),
+  UMS_READ_ONLY: Type.Boolean({
+    default: false,
+    description: "Root file system of the service is read-only.",
+  }),
+  UMS_REGISTRY_MIRROR: optionalString("Registry mirror of the inner engine, a URL."),
+  UMS_REGISTRY_CONFIG: Type.String({
+    default: "/etc/ums/registry/config.json",
+    description: "Docker configuration file with registry credentials; may be absent.",
+  }),
+});
+
+export type Config = Static<typeof configSchema>;
+
+/** Schemas of comma separated variables; the other arrays are JSON. */
+const commaSeparated = new Set(["UMS_CAP_ADD", "UMS_CAP_DROP"]);
+/** Variables that take `k`, `m` and `g` (powers of 1024). */
+const byteSizes = new Set(["UMS_MEMORY", "UMS_SHM_SIZE"]);
+
+/**
+ * Reads the configuration from an environment. An empty value counts as not given, as compose
+ * files pass unset variables.
+ * @throws ERR_CONFIG_INVALID naming the variable
+ */
+export function loadConfig(env: NodeJS.ProcessEnv): Config {
+  const config: Record<string, unknown> = {};
+  for (const [name, schema] of Object.entries(configSchema.properties)) {
+    const text = env[name];
+    const value = text === undefined || text === "" ? defaultOf(schema) : parse(name, schema, text);
+    if (value !== undefined) config[name] = value;
+  }
+  return config as Config;
+}
+
+/** One row a variable, for the reference page and `ums config`. */
+export function describeConfig(): { name: string; default: string; description: string }[] {
+  return Object.entries(configSchema.properties).map(([name, schema]) => ({
+    name,
+    default: schema["default"] === undefined ? "" : JSON.stringify(schema["default"]),
+    description: schema.description ?? "",
+  }));
+}
+
+/** `DOCKER_HOST` as the client tools understand it, for the verbs that run beside an engine. */
+export function hostEngineAddress(env: NodeJS.ProcessEnv): string {
+  return env["DOCKER_HOST"] || "unix:///var/run/docker.sock";
+}
+
+function defaultOf(schema: TSchema): unknown {
+  return structuredClone(schema["default"]);
+}
+
+function parse(name: string, schema: TSchema, text: string): unknown {
+  const value = convert(name, schema, text);
+  const problem = Value.Errors(schema, value).First();
+  if (problem !== undefined) {
+    throw invalid(name, text, `${problem.message.toLowerCase()}. ${schema.description ?? ""}`);
+  }
+  return value;
+}
+
+function convert(name: string, schema: TSchema, text: string): unknown {
+  if (commaSeparated.has(name)) return text.split(",").map((part) => part.trim());
+  if (byteSizes.has(name)) return parseBytes(text);
+  switch (schema["type"]) {
+    case "array":
+      return parseJson(name, text);
+    case "boolean":
+      return Value.Convert(schema, text);
+    case "integer":
+    case "number":
+      return Number(text);
+    default:
+      return text;
+  }
+}
+
+function parseBytes(text: string): number {
+  const match = /^(\d+)([bkmg]?)$/i.exec(text);
+  if (match === null) return Number.NaN;
+  const exponent = { "": 0, b: 0, k: 1, m: 2, g: 3 }[match[2]?.toLowerCase() ?? ""] ?? 0;
+  return Number(match[1]) * 1024 ** exponent;
+}
+
+function parseJson(name: string, text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch (error) {
+    throw invalid(name, text, 'it must be a JSON array such as ["a","b"]', error);
+  }
+}
+
+function invalid(name: string, text: string, reason: string, cause?: unknown): UmsError {
+  return new UmsError("ERR_CONFIG_INVALID", `${name}=${text} is not valid: ${reason}`.trim(), {
+    details: { variable: name },
+    hint: `correct or remove ${name}`,
+    cause,
+  });
+}

@@ -1,0 +1,124 @@
+import { existsSync, write } from "node:fs";
+import { join } from "node:path";
+import type { Readable } from "node:stream";
+import { logFileCount } from "../dockerd/daemon-config.js";
+import type { Engine } from "../dockerd/engine.js";
+import { sleep } from "../lib/deadline.js";
+import { type OutputFrame, rawFrames, splitFrames } from "./frames.js";
+import { type OutputPosition, openPosition, type PositionFile, start } from "./output-position.js";
+
+export interface OutputOptions {
+  engine: Engine;
+  containerId: string;
+  isTty: boolean;
+  /** File descriptors that stand for the service's stdout and stderr. */
+  stdoutFd: number;
+  stderrFd: number;
+  /** Where the position is kept; tmpfs. */
+  positionPath: string;
+}
+
+/**
+ * The service's output on its way to the outer container's own stdout and stderr, byte for byte.
+ *
+ * Two sources. `copy` takes the stream of an attach made before the start: it has backpressure
+ * and passes half a line at once. `resume` continues after the supervisor or dockerd was away,
+ * when an attach would have a gap: it follows the engine's log and skips what was passed on
+ * before. The log holds whole lines (16 KiB pieces of longer ones) and is bounded, so a reader
+ * that is slower than the service for longer than the log's size loses the oldest part.
+ */
+export interface Output {
+  /** Copies until the attached stream ends. */
+  copy(attached: Readable): Promise<void>;
+  /** Continues from the log until the container ends. */
+  resume(): Promise<void>;
+  close(): void;
+}
+
+export function openOutput(options: OutputOptions): Output {
+  const position = openPosition(options.positionPath, Date.now());
+  const sinks = { stdout: openSink(options.stdoutFd), stderr: openSink(options.stderrFd) };
+
+  async function pass(frames: AsyncIterable<OutputFrame>): Promise<void> {
+    for await (const { stream, payload } of frames) {
+      await sinks[stream](payload);
+      position.advance(stream, payload.length);
+    }
+  }
+
+  return {
+    async copy(attached) {
+      position.reset(start(Date.now()));
+      await pass(options.isTty ? rawFrames(attached) : splitFrames(attached));
+    },
+    async resume() {
+      const from = await resumePoint(options, position);
+      position.reset(from);
+      const source = await options.engine.containerLogs(options.containerId, {
+        sinceSeconds: from.anchorMs / 1000,
+        follow: true,
+      });
+      const frames = options.isTty ? rawFrames(source) : splitFrames(source);
+      const skip = { stdout: from.stdoutBytes, stderr: from.stderrBytes };
+      await pass(skipBytes(frames, skip));
+    },
+    close: () => position.close(),
+  };
+}
+
+/** Leaves out the first bytes of each stream. */
+export async function* skipBytes(
+  frames: AsyncIterable<OutputFrame>,
+  counts: { stdout: number; stderr: number },
+): AsyncGenerator<OutputFrame> {
+  const left = { ...counts };
+  for await (const { stream, payload } of frames) {
+    const skipped = Math.min(left[stream], payload.length);
+    left[stream] -= skipped;
+    if (skipped < payload.length) yield { stream, payload: payload.subarray(skipped) };
+  }
+}
+
+/**
+ * Counting from the anchor is exact while the log still reaches back to it. Once its oldest file
+ * has been dropped, the time of the last write is the best that is left.
+ */
+async function resumePoint(options: OutputOptions, file: PositionFile): Promise<OutputPosition> {
+  const { dataRoot } = await options.engine.info();
+  const logs = join(dataRoot, "containers", options.containerId, "local-logs");
+  const isFull = existsSync(join(logs, `container.log.${logFileCount - 1}`));
+  const position = file.position();
+  return isFull ? start(position.lastWriteMs) : position;
+}
+
+const againPauseMs = 5;
+
+/**
+ * Writes to a descriptor without Node's stream layer, which writes to pipes synchronously and
+ * would stop the whole supervisor while the log reader of the outer container is slow
+ * (nodejs.org/api/process.html, "A note on process I/O"). A closed pipe swallows what follows, so
+ * that the service goes on as it would under docker run.
+ */
+function openSink(fd: number): (bytes: Buffer) => Promise<void> {
+  let isClosed = false;
+  return async (bytes) => {
+    let rest = bytes;
+    while (rest.length > 0 && !isClosed) {
+      const outcome = await writeOnce(fd, rest);
+      if (outcome === "again") await sleep(againPauseMs);
+      else if (outcome === "closed") isClosed = true;
+      else rest = rest.subarray(outcome);
+    }
+  };
+}
+
+function writeOnce(fd: number, bytes: Buffer): Promise<number | "again" | "closed"> {
+  return new Promise((resolve, reject) => {
+    write(fd, bytes, (error, written) => {
+      if (error === null) resolve(written);
+      else if (error.code === "EAGAIN") resolve("again");
+      else if (error.code === "EPIPE" || error.code === "EIO") resolve("closed");
+      else reject(error);
+    });
+  });
+}

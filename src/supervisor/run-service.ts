@@ -1,0 +1,120 @@
+import { randomUUID } from "node:crypto";
+import { existsSync } from "node:fs";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import type { Config } from "../config.js";
+import type { Engine } from "../dockerd/engine.js";
+import { UmsError } from "../errors.js";
+import type { Logger } from "../lib/log.js";
+import type { NestedService } from "../nested/service.js";
+import type { ServiceSpec } from "../spec.js";
+import { obtainImage } from "./image.js";
+import { buildSpec, isSameSpec } from "./service-spec.js";
+import type { SpecStore } from "./spec-store.js";
+import type { Surroundings } from "./surroundings.js";
+
+export interface RunServiceOptions {
+  config: Config;
+  args: readonly string[];
+  surroundings: Surroundings;
+  engine: Engine;
+  service: NestedService;
+  store: SpecStore;
+  log: Logger;
+  /** tmpfs: empty after a start of the outer container, kept over a crash of the supervisor. */
+  runDir: string;
+}
+
+/** What came of it: the specification of the service, or standing by to receive one. */
+export type RunOutcome = { kind: "running"; spec: ServiceSpec } | { kind: "standby" };
+
+/**
+ * Gets the service running, from whatever an earlier supervisor or an earlier start of the outer
+ * container has left:
+ *
+ * 1. started in this life of the outer container: taken over as it is, also when it has ended in
+ *    the meantime (its exit is then reported);
+ * 2. left by an earlier life (`docker restart`) and meant to be the same: started again from its
+ *    existing container, files kept, as the orchestrator's own container would be;
+ * 3. otherwise: created anew from the surroundings.
+ *
+ * @throws ERR_IMAGE_NOT_FOUND, ERR_CONFIG_INVALID and the engine's errors
+ */
+export async function runService(options: RunServiceOptions): Promise<RunOutcome> {
+  const { config, service, store, log } = options;
+  const stored = await store.read();
+  if (stored !== undefined && wasStarted(options) && (await service.inspect()) !== undefined) {
+    log.info({ serviceId: stored.spec.serviceId }, "nested service adopted");
+    await service.adopt();
+    return { kind: "running", spec: stored.spec };
+  }
+  if (stored?.origin === "received") return await startAgain(options, stored.spec);
+  if (config.UMS_START_MODE === "passive") return { kind: "standby" };
+  const spec = await specFromSurroundings(options, stored?.spec.serviceId ?? randomUUID());
+  if (stored !== undefined && isSameSpec(stored.spec, spec)) {
+    return await startAgain(options, stored.spec);
+  }
+  return await createAndStart(options, spec);
+}
+
+/** Notes that the service runs in this life of the outer container. */
+export async function markStarted(runDir: string): Promise<void> {
+  await writeFile(join(runDir, startedMark), "");
+}
+
+const startedMark = "service-started";
+
+function wasStarted(options: RunServiceOptions): boolean {
+  return existsSync(join(options.runDir, startedMark));
+}
+
+async function specFromSurroundings(
+  options: RunServiceOptions,
+  serviceId: string,
+): Promise<ServiceSpec> {
+  const { config, surroundings, args, engine, log } = options;
+  const nested = await obtainImage(engine, config, log);
+  if (nested === undefined) {
+    throw new UmsError("ERR_CONFIG_INVALID", "there is no nested image: UMS_IMAGE is not set", {
+      details: { variable: "UMS_IMAGE" },
+      hint: "set UMS_IMAGE, use an image made by `ums build`, or set UMS_START_MODE=passive",
+    });
+  }
+  return buildSpec({
+    config,
+    surroundings,
+    args,
+    serviceId,
+    image: nested.image,
+    imageReference: nested.reference,
+    ownWorkingDir: nested.ownWorkingDir,
+  });
+}
+
+async function startAgain(options: RunServiceOptions, spec: ServiceSpec): Promise<RunOutcome> {
+  const { service, log, runDir } = options;
+  const container = await service.inspect();
+  const holderId = await service.prepare(spec);
+  // A new holder means a new container: an engine resolves `container:NAME` once, at creation.
+  if (container?.HostConfig.NetworkMode !== `container:${holderId}`) {
+    return await createAndStart(options, spec);
+  }
+  log.info({ serviceId: spec.serviceId }, "nested service starts again from its container");
+  await service.start();
+  await markStarted(runDir);
+  return { kind: "running", spec };
+}
+
+async function createAndStart(options: RunServiceOptions, spec: ServiceSpec): Promise<RunOutcome> {
+  const { service, store, log, runDir } = options;
+  const containerId = await service.create(spec);
+  const stored = await store.read();
+  await store.write({ spec, origin: stored?.origin ?? "local" });
+  await service.start();
+  await markStarted(runDir);
+  log.info(
+    { serviceId: spec.serviceId, containerId, image: spec.image.reference },
+    "nested service started",
+  );
+  return { kind: "running", spec };
+}
