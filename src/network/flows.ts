@@ -1,0 +1,79 @@
+/** The service's conversations, from the kernel's connection tracking (man 8 conntrack). */
+import { run } from "../lib/exec.js";
+import type { Flow, Protocol } from "./ruleset.js";
+
+/** Largest table that is read, bytes: about 400,000 entries. */
+const maxTableBytes = 64 * 1024 * 1024;
+
+/**
+ * The TCP and UDP conversations that the service at `address` takes part in: those that came to
+ * it through a published port or directly, and those it began itself.
+ * @throws ERR_COMMAND_FAILED
+ */
+export async function listFlows(address: string): Promise<Flow[]> {
+  const flows = new Map<string, Flow>();
+  // A conversation the service began has its address in the original direction, one that came to
+  // it through a published port only in the reply direction.
+  for (const direction of ["--orig-src", "--reply-src"]) {
+    for (const flow of parseConntrack(await conntrack([direction, address]), address)) {
+      flows.set(Object.values(flow).join(" "), flow);
+    }
+  }
+  return [...flows.values()];
+}
+
+/** How many conversations carry `mark`: those that still need an inlet. @throws ERR_COMMAND_FAILED */
+export async function countFlows(mark: number): Promise<number> {
+  const table = await conntrack(["--mark", String(mark)]);
+  return table.split("\n").filter((line) => line !== "" && !isFinished(line)).length;
+}
+
+/**
+ * Reads lines of `conntrack -L`: each has two tuples, the original direction and the reply.
+ * Lines of other protocols, of other addresses and of finished TCP connections are left out.
+ */
+export function parseConntrack(table: string, address: string): Flow[] {
+  return table.split("\n").flatMap((line) => parseLine(line, address) ?? []);
+}
+
+interface Tuple {
+  src: string;
+  dst: string;
+  sport: number;
+  dport: number;
+}
+
+function parseLine(line: string, address: string): Flow | undefined {
+  const protocol = /^(tcp|udp)\s/.exec(line)?.[1] as Protocol | undefined;
+  if (protocol === undefined || isFinished(line)) return undefined;
+  const [original, reply] = [...line.matchAll(tuplePattern)].map(toTuple);
+  if (original === undefined || reply === undefined) return undefined;
+  if (original.src === address) {
+    const { dst: remoteAddress, dport: remotePort, sport: servicePort } = original;
+    return { protocol, remoteAddress, remotePort, servicePort };
+  }
+  if (reply.src === address) {
+    const { dst: remoteAddress, dport: remotePort, sport: servicePort } = reply;
+    return { protocol, remoteAddress, remotePort, servicePort };
+  }
+  return undefined;
+}
+
+const tuplePattern = /src=(\S+) dst=(\S+) sport=(\d+) dport=(\d+)/g;
+
+function toTuple(match: RegExpMatchArray): Tuple {
+  const [, src = "", dst = "", sport, dport] = match;
+  return { src, dst, sport: Number(sport), dport: Number(dport) };
+}
+
+/** TIME_WAIT and CLOSE: nobody sends in these any more. */
+function isFinished(line: string): boolean {
+  return / (TIME_WAIT|CLOSE) /.test(line);
+}
+
+async function conntrack(filter: readonly string[]): Promise<string> {
+  const { stdout } = await run(["conntrack", "-L", "-f", "ipv4", ...filter], {
+    maxOutputBytes: maxTableBytes,
+  });
+  return stdout;
+}
