@@ -1,4 +1,5 @@
 import type { Duplex, Readable } from "node:stream";
+import { text } from "node:stream/consumers";
 import Docker from "dockerode";
 import { UmsError } from "../errors.js";
 import { within } from "../lib/deadline.js";
@@ -198,9 +199,8 @@ function createContainerCalls(docker: Docker) {
     },
     async waitContainer(id: string, signal?: AbortSignal): Promise<ContainerEnd> {
       try {
-        const options = signal === undefined ? {} : { abortSignal: signal };
-        const { StatusCode } = await docker.getContainer(id).wait(options);
-        return { exitCode: StatusCode };
+        const body = await text(await openWait(docker, id, signal));
+        return { exitCode: (JSON.parse(body) as { StatusCode: number }).StatusCode };
       } catch (error) {
         if (signal?.aborted) throw new UmsError("ERR_CANCELLED", "the wait was ended");
         throw engineError(`wait for container ${id}`, error);
@@ -217,6 +217,26 @@ function createContainerCalls(docker: Docker) {
       return (await call(`commit ${tag}`, request, startTimeoutMs)).Id;
     },
   };
+}
+
+/**
+ * The answer to a wait as a stream: the engine sends the header at once and the body at the end,
+ * and docker-modem never settles a call whose connection breaks in between (seen with 5.0.7 when
+ * dockerd was killed). Reading a stream fails then.
+ */
+function openWait(docker: Docker, id: string, signal?: AbortSignal): Promise<Readable> {
+  return new Promise((resolve, reject) => {
+    docker.modem.dial(
+      {
+        path: `/containers/${id}/wait`,
+        method: "POST",
+        isStream: true,
+        statusCodes: { 200: true, 404: "no such container", 500: "server error" },
+        ...(signal === undefined ? {} : { abortSignal: signal }),
+      },
+      (error, response) => (error ? reject(error) : resolve(response as Readable)),
+    );
+  });
 }
 
 /**
