@@ -1,4 +1,6 @@
 import { Command } from "commander";
+import { registerBuild } from "./build.js";
+import { registerExec } from "./exec.js";
 import { registerHealth } from "./health.js";
 import { registerPki } from "./pki.js";
 import { registerSupervise } from "./supervise.js";
@@ -17,6 +19,8 @@ export function createProgram(context: CliContext): Command {
     .enablePositionalOptions();
   registerSupervise(program, context);
   registerHealth(program, context);
+  registerExec(program, context);
+  registerBuild(program, context);
   registerPki(program);
   return program;
 }

@@ -64,7 +64,7 @@ export interface Engine extends ImageCalls {
   startContainer(id: string): Promise<void>;
   /** Sends `signal`, e.g. `SIGTERM`. */
   killContainer(id: string, signal: string): Promise<void>;
-  /** Kills it first when it runs; a missing one is no error. Volumes stay. */
+  /** Kills it first when it runs; a missing one is no error. Named volumes stay. */
   removeContainer(id: string): Promise<void>;
   /** Resolves when the container has ended; no deadline, `signal` ends the wait. */
   waitContainer(id: string, signal?: AbortSignal): Promise<ContainerEnd>;
@@ -194,7 +194,7 @@ function createContainerCalls(docker: Docker) {
       await call(`send ${signal} to container ${id}`, docker.getContainer(id).kill({ signal }));
     },
     async removeContainer(id: string): Promise<void> {
-      const removal = docker.getContainer(id).remove({ force: true });
+      const removal = docker.getContainer(id).remove({ force: true, v: true });
       await call(`remove container ${id}`, unlessStatus(404, removal));
     },
     async waitContainer(id: string, signal?: AbortSignal): Promise<ContainerEnd> {
@@ -213,7 +213,10 @@ function createContainerCalls(docker: Docker) {
     async commitContainer(id: string, tag: string, config: object): Promise<string> {
       // Text after the last colon is the tag only when no path follows it (registry:5000/name).
       const [, repo = tag, version = "latest"] = /^(.+?)(?::([^/:]+))?$/.exec(tag) ?? [];
-      const request = docker.getContainer(id).commit({ repo, tag: version, ...config });
+      const request = docker.getContainer(id).commit({
+        _query: { container: id, repo, tag: version },
+        _body: config,
+      });
       return (await call(`commit ${tag}`, request, startTimeoutMs)).Id;
     },
   };
