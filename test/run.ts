@@ -28,6 +28,9 @@ const otherTier: Tier = { limitMs: 600_000, parallel: 1 };
 /** Kept of one file's output, characters; the end, because that is where uvu prints failures. */
 const outputLimitChars = 200_000;
 
+/** See test/lib/suite.ts. */
+const silentTrouble = "stopped early and exited with 0; does it use test/lib/suite.js?";
+
 interface Counts {
   passed: number;
   failed: number;
@@ -150,8 +153,10 @@ function judge(output: string, exitTrouble: string | undefined): FileResult {
   // A test skipped by uvu usually says why on such a line: do not count it twice.
   const skipped = Math.max(sum(output, /^ *Skipped: +(\d+)/gm), skipLines.length);
   const ranNothing = total === 0 && skipped === 0;
-  const trouble = exitTrouble ?? (ranNothing ? "ran no test" : undefined);
   const failedTests = Math.max(0, total - passed);
+  const isSilent = exitTrouble === undefined && failedTests > 0;
+  const trouble =
+    exitTrouble ?? (ranNothing ? "ran no test" : isSilent ? silentTrouble : undefined);
   const failed = trouble !== undefined && failedTests === 0 ? 1 : failedTests;
   return { passed, failed, skipped, output, trouble, skipLines };
 }

@@ -1,9 +1,9 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type ErrorCode, errorCatalogue, exitCodes, UmsError } from "../../src/errors.js";
 import { readSources } from "../lib/sources.js";
+import { suite } from "../lib/suite.js";
 
 const test = suite("errors");
 

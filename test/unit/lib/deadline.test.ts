@@ -1,8 +1,8 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { backoffMs } from "../../../src/lib/backoff.js";
 import { poll, sleep, within } from "../../../src/lib/deadline.js";
 import { rejectsWith } from "../../lib/errors.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("deadlines");
 

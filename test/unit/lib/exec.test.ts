@@ -1,10 +1,10 @@
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { run } from "../../../src/lib/exec.js";
 import { isNotFound, writeFileDurably } from "../../../src/lib/files.js";
 import { rejectsWith } from "../../lib/errors.js";
+import { suite } from "../../lib/suite.js";
 import { withDirectory } from "../../lib/temporary.js";
 
 const test = suite("programs and files");

@@ -1,0 +1,77 @@
+import * as assert from "uvu/assert";
+import { parseAddress, refuseAddress, resolvePeer } from "../../../src/peer/address.js";
+import { rejectsWith, throwsWith } from "../../lib/errors.js";
+import { suite } from "../../lib/suite.js";
+
+const test = suite("peer addresses");
+
+test("host and port are parsed, the port has a default", () => {
+  assert.equal(parseAddress("b.example:1234"), { host: "b.example", port: 1234 });
+  assert.equal(parseAddress("b_1"), { host: "b_1", port: 9750 });
+  assert.equal(parseAddress("10.1.2.3:1"), { host: "10.1.2.3", port: 1 });
+  assert.equal(parseAddress("[2001:db8::1]"), { host: "2001:db8::1", port: 9750 });
+  assert.equal(parseAddress("[2001:db8::1]:65535"), { host: "2001:db8::1", port: 65_535 });
+});
+
+test("anything else is a usage error", () => {
+  const wrong = ["", ":1", "a:", "a:0", "a:65536", "a:1:2", "a b", "a/b", "2001:db8::1"];
+  for (const text of [...wrong, "[10.1.2.3]", "[x]", "user@a", "a:-1", "a:1e3", "x".repeat(254)]) {
+    throwsWith("ERR_CONFIG_INVALID", () => parseAddress(text));
+  }
+});
+
+test("addresses that are nobody's, everybody's or our own are refused, however written", () => {
+  const options = { own: ["10.0.0.5", "2001:db8::5"] };
+  const refused = [
+    ["0.0.0.0", "unspecified"],
+    ["0.1.2.3", "unspecified"],
+    ["::", "unspecified"],
+    ["169.254.169.254", "metadata"],
+    ["::ffff:169.254.169.254", "metadata"],
+    ["::ffff:a9fe:a9fe", "metadata"],
+    ["fe80::1", "link-local"],
+    ["febf::1", "link-local"],
+    ["fd00:ec2::254", "metadata"],
+    ["224.0.0.1", "multicast"],
+    ["255.255.255.255", "broadcast"],
+    ["ff02::1", "multicast"],
+    ["127.0.0.1", "this container"],
+    ["127.9.9.9", "this container"],
+    ["::1", "this container"],
+    ["10.0.0.5", "this container"],
+    ["::ffff:10.0.0.5", "this container"],
+    ["2001:db8::5", "this container"],
+  ] as const;
+  for (const [address, reason] of refused) {
+    assert.match(refuseAddress(address, options) ?? "accepted", reason, address);
+  }
+  for (const address of ["10.0.0.6", "172.17.0.2", "192.0.2.1", "fd00::1", "2001:db8::6"]) {
+    assert.is(refuseAddress(address, options), undefined);
+  }
+});
+
+test("own addresses can be allowed, the others never", () => {
+  const options = { own: ["10.0.0.5"], allowOwn: true };
+  assert.is(refuseAddress("127.0.0.1", options), undefined);
+  assert.is(refuseAddress("10.0.0.5", options), undefined);
+  assert.ok(refuseAddress("169.254.1.1", options));
+});
+
+test("what a name resolves to is checked and pinned", async () => {
+  await rejectsWith("ERR_CONFIG_INVALID", resolvePeer(parseAddress("localhost")));
+  // getaddrinfo reads this as 169.254.169.254.
+  await rejectsWith("ERR_CONFIG_INVALID", resolvePeer(parseAddress("2852039166:80")));
+  const address = await resolvePeer(parseAddress("localhost:77"), { allowOwn: true });
+  assert.ok(["127.0.0.1", "::1"].includes(address.host));
+  assert.is(address.port, 77);
+});
+
+test("a name that does not resolve is unreachable", async () => {
+  const error = await rejectsWith(
+    "ERR_PEER_UNREACHABLE",
+    resolvePeer(parseAddress("no-such-host.invalid")),
+  );
+  assert.match(error.message, "no-such-host.invalid");
+});
+
+test.run();
