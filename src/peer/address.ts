@@ -44,17 +44,19 @@ export function parseAddress(text: string): HostPort {
 }
 
 /**
- * Resolves a peer's host to one IP address and checks it. Every connection of one migration goes to
- * that address, so that a name which later points elsewhere changes nothing (DNS rebinding).
- * @throws ERR_CONFIG_INVALID when it is not allowed: link-local (cloud metadata services live
+ * Parses an address as {@link parseAddress}, resolves its host to one IP address and checks that.
+ * Every connection of one migration goes to the result, so that a name which later points elsewhere
+ * changes nothing (DNS rebinding).
+ * @throws ERR_CONFIG_INVALID when malformed or not allowed: link-local (cloud metadata services live
  *   there), multicast, broadcast, unspecified, loopback or own address
  * @throws ERR_PEER_UNREACHABLE when the name does not resolve
  * @throws ERR_DEADLINE after 5 s
  */
-export async function resolvePeer(
-  { host, port }: HostPort,
+export async function resolveAddress(
+  text: string,
   options: ResolveOptions = {},
 ): Promise<HostPort> {
+  const { host, port } = parseAddress(text);
   const address = isIP(host) === 0 ? await resolve(host) : host;
   const refusal = refuseAddress(address, options);
   if (refusal !== undefined) {

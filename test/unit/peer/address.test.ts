@@ -1,5 +1,5 @@
 import * as assert from "uvu/assert";
-import { parseAddress, refuseAddress, resolvePeer } from "../../../src/peer/address.js";
+import { parseAddress, refuseAddress, resolveAddress } from "../../../src/peer/address.js";
 import { rejectsWith, throwsWith } from "../../lib/errors.js";
 import { suite } from "../../lib/suite.js";
 
@@ -58,19 +58,16 @@ test("own addresses can be allowed, the others never", () => {
 });
 
 test("what a name resolves to is checked and pinned", async () => {
-  await rejectsWith("ERR_CONFIG_INVALID", resolvePeer(parseAddress("localhost")));
+  await rejectsWith("ERR_CONFIG_INVALID", resolveAddress("localhost"));
   // getaddrinfo reads this as 169.254.169.254.
-  await rejectsWith("ERR_CONFIG_INVALID", resolvePeer(parseAddress("2852039166:80")));
-  const address = await resolvePeer(parseAddress("localhost:77"), { allowOwn: true });
+  await rejectsWith("ERR_CONFIG_INVALID", resolveAddress("2852039166:80"));
+  const address = await resolveAddress("localhost:77", { allowOwn: true });
   assert.ok(["127.0.0.1", "::1"].includes(address.host));
   assert.is(address.port, 77);
 });
 
 test("a name that does not resolve is unreachable", async () => {
-  const error = await rejectsWith(
-    "ERR_PEER_UNREACHABLE",
-    resolvePeer(parseAddress("no-such-host.invalid")),
-  );
+  const error = await rejectsWith("ERR_PEER_UNREACHABLE", resolveAddress("no-such-host.invalid"));
   assert.match(error.message, "no-such-host.invalid");
 });
 
