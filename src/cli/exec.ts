@@ -3,6 +3,7 @@ import type { Command } from "commander";
 import { start, toolEnvironment } from "../lib/exec.js";
 import { serviceName } from "../nested/names.js";
 import { openPty, type Pty } from "../terminal/pty.js";
+import { enterRawMode } from "../terminal/raw-mode.js";
 import type { CliContext } from "./program.js";
 
 /** Size of a terminal when we have none ourselves: the VT100's. */
@@ -51,12 +52,12 @@ async function onTerminal(argv: [string, ...string[]], isInteractive: boolean): 
   const pty = openPty({ argv, env: { ...toolEnvironment, TERM: "xterm" }, size: size() });
   pty.onOutput((bytes) => void stdout.write(bytes));
   stdout.on("resize", () => pty.resize(size()));
-  if (stdin.isTTY) stdin.setRawMode(true);
+  const leaveRawMode = stdin.isTTY ? await enterRawMode(stdin) : undefined;
   if (isInteractive) passInput(stdin, pty);
   try {
     return await pty.exited;
   } finally {
-    if (stdin.isTTY) stdin.setRawMode(false);
+    await leaveRawMode?.();
   }
 }
 

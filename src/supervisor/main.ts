@@ -23,6 +23,7 @@ const hookPath = "/usr/local/lib/ums/entrypoint/ums-runc";
 const readSurroundingsMs = 5_000;
 const openDaemonMs = 30_000;
 const daemonReadyMs = 120_000;
+const openStdioMs = 5_000;
 const openHttpMs = 5_000;
 /** Includes the pull of a large image. */
 const runServiceMs = 1_800_000;
@@ -89,11 +90,14 @@ async function superviseService(
   );
   boot.onClose("dockerd", () => daemon.close("stop"));
 
+  const stdio = await boot.step("open standard streams", openStdioMs, () =>
+    openStdio(surroundings),
+  );
   const service = createNestedService({
     engine,
     daemon,
     log,
-    stdio: openStdio(surroundings),
+    stdio,
     runDir,
     hasHookRuntime: existsSync(hookPath),
     maxOpenFiles: surroundings.openFiles?.hard ?? Number.MAX_SAFE_INTEGER,

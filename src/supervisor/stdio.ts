@@ -1,12 +1,16 @@
 import type { ServiceStdio } from "../nested/stdio.js";
+import { enterRawMode } from "../terminal/raw-mode.js";
 
 /**
  * The outer container's own stdin, stdout and stderr. A terminal is put into raw mode: the
  * service's own terminal does the echo, the editing and the signals of the keyboard.
  */
-export function openStdio(given: { isTty: boolean; hasStdin: boolean }): ServiceStdio {
+export async function openStdio(given: {
+  isTty: boolean;
+  hasStdin: boolean;
+}): Promise<ServiceStdio> {
   const { stdin, stdout } = process;
-  if (given.isTty) stdin.setRawMode(true);
+  if (given.isTty) await enterRawMode(stdin);
   return {
     stdoutFd: 1,
     stderrFd: 2,
