@@ -13,6 +13,8 @@ export interface SourceSession {
   migrationId: string;
   /** How many of the image's layers the destination has, from the base up; all: undefined. */
   knownLayers: number | undefined;
+  /** Mounts whose content the destination provides itself; known after its provisioning. */
+  keptMounts: string[];
   openStream(kind: StreamKind, name: string): Promise<Duplex>;
   /** Aborted when the migration fails or is cancelled; ends transfers, never a dump. */
   signal: AbortSignal;
@@ -67,7 +69,7 @@ export interface DestinationSide {
    */
   reserve(departure: Departure): Promise<{ hasImage: boolean; knownLayers: number }>;
   /** Creates volumes, network and the container, not started. */
-  provision(): Promise<{ containerId: string }>;
+  provision(): Promise<{ containerId: string; keptMounts: string[] }>;
   /** Starts the engine's part of the start, up to the restore gate. */
   arm(): Promise<void>;
   /** Takes a data stream of the migration; resolves when it is used up. */

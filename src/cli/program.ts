@@ -2,7 +2,9 @@ import { Command } from "commander";
 import { registerBuild } from "./build.js";
 import { registerExec } from "./exec.js";
 import { registerHealth } from "./health.js";
+import { registerMigrate } from "./migrate.js";
 import { registerPki } from "./pki.js";
+import { registerStatus } from "./status.js";
 import { registerSupervise } from "./supervise.js";
 
 /** What a verb needs from the process it runs in. */
@@ -18,6 +20,8 @@ export function createProgram(context: CliContext): Command {
     .showHelpAfterError()
     .enablePositionalOptions();
   registerSupervise(program, context);
+  registerMigrate(program, context);
+  registerStatus(program);
   registerHealth(program, context);
   registerExec(program, context);
   registerBuild(program, context);

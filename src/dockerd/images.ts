@@ -40,6 +40,8 @@ export type RegistryAuth = Record<string, string>;
 export interface ImageCalls {
   /** Undefined when the engine does not have it. */
   inspectImage(reference: string): Promise<ImageInspection | undefined>;
+  /** The layers of every image here, each base first. */
+  listImageLayers(): Promise<string[][]>;
   /** @throws ERR_IMAGE_NOT_FOUND when no registry has it or lets us in */
   pullImage(reference: string, auth?: RegistryAuth): Promise<void>;
   /** Loads a `docker save` archive; answers the ids or references the engine reports. */
@@ -59,6 +61,13 @@ export function createImageCalls(docker: Docker, call: Call): ImageCalls {
         if (error instanceof UmsError && error.code === "ERR_IMAGE_NOT_FOUND") return undefined;
         throw error;
       }
+    },
+    async listImageLayers() {
+      const images = await call("list images", docker.listImages());
+      const inspected = await Promise.all(
+        images.map(({ Id }) => call(`inspect ${Id}`, docker.getImage(Id).inspect())),
+      );
+      return inspected.map((image) => image.RootFS.Layers ?? []);
     },
     async pullImage(reference, auth) {
       const what = `pull ${reference}`;

@@ -58,8 +58,10 @@ export interface Arrival {
 
 export interface DestinationRunner {
   readonly state: DestinationState;
+  /** @throws ERR_PEER_IDENTITY when the migration is another source's */
+  checkSource(migrationId: string, sourceName: string): void;
   reserve(arrival: Arrival): Promise<{ facts: Facts; hasImage: boolean; knownLayers: number }>;
-  provision(ref: Ref): Promise<void>;
+  provision(ref: Ref): Promise<{ keptMounts: string[] }>;
   arm(ref: Ref): Promise<void>;
   /** A data stream of the source `name`; throws before anything is read when it is not ours. */
   accept(migrationId: string, kind: StreamKind, name: string, stream: Duplex): Promise<void>;
@@ -98,6 +100,15 @@ class Runner implements DestinationRunner {
     public state: DestinationState,
   ) {}
 
+  checkSource(migrationId: string, sourceName: string): void {
+    const owner =
+      this.arrival?.ref.migrationId === migrationId
+        ? this.arrival.source.name
+        : this.deps.journal.find("destination", migrationId)?.data?.peerName;
+    if (owner === undefined || owner === sourceName) return;
+    throw new UmsError("ERR_PEER_IDENTITY", `migration ${migrationId} is not ${sourceName}'s`);
+  }
+
   async reserve(arrival: Arrival) {
     const { side } = this.deps;
     const { ref, departure } = arrival;
@@ -120,13 +131,14 @@ class Runner implements DestinationRunner {
     return { facts, ...room };
   }
 
-  async provision(ref: Ref): Promise<void> {
+  async provision(ref: Ref): Promise<{ keptMounts: string[] }> {
     this.checkCurrent(ref);
     const startedMs = performance.now();
-    const { containerId } = await this.orRefuse(() => this.deps.side.provision());
+    const { containerId, keptMounts } = await this.orRefuse(() => this.deps.side.provision());
     this.containerId = containerId;
     this.timing("provision", startedMs);
     this.renewLease();
+    return { keptMounts };
   }
 
   async arm(ref: Ref): Promise<void> {
@@ -146,20 +158,20 @@ class Runner implements DestinationRunner {
   }
 
   prepare(ref: Ref, flows: Flow[], digest: string): Promise<Decision> {
-    if (!this.isCurrent(ref)) return Promise.resolve(this.refusedAnswer(ref));
+    if (!this.isCurrent(ref)) return Promise.reject(unknownMigration(ref.migrationId));
     this.preparing ??= this.doPrepare(flows, digest);
     return this.preparing;
   }
 
   async commit(ref: Ref, digest: string): Promise<Decision> {
-    if (!this.isCurrent(ref)) return this.refusedAnswer(ref);
+    if (!this.isCurrent(ref)) return this.answerFromJournal(ref, digest);
     const startedMs = performance.now();
     await this.dispatch({ type: "commit", ...ref, digest });
     if (this.state.phase === "RUNNING") {
       const timingsMs = { ...this.timings, thaw: performance.now() - startedMs };
       return { digest, timingsMs };
     }
-    if (this.state.phase === "REFUSED") return this.refusedAnswer(ref);
+    if (hasRefused(this.state)) return this.refusedAnswer();
     throw new UmsError("ERR_EPOCH_STALE", `a commit does not fit ${this.state.phase} here`);
   }
 
@@ -209,7 +221,7 @@ class Runner implements DestinationRunner {
     } catch (thrown) {
       await this.refuse(thrown);
     }
-    if (this.state.phase !== "PREPARED") return this.refusedAnswer(undefined);
+    if (this.state.phase !== "PREPARED") return this.refusedAnswer();
     this.watchSource();
     return { digest, timingsMs: { ...this.timings } };
   }
@@ -331,13 +343,23 @@ class Runner implements DestinationRunner {
     }
   }
 
-  /** "Never heard of" is answered as refused: without a record this side can never own it. */
-  private refusedAnswer(ref: Ref | undefined): Decision {
-    const refused =
-      ref !== undefined && !this.isCurrent(ref)
-        ? unknownMigration(ref.migrationId)
-        : (this.failure ??
-          new UmsError("ERR_CANCELLED", this.state.reason ?? "the destination refused"));
+  /**
+   * For a migration that others came after. Without a record nothing is answered: this could be
+   * another outer container at the old one's address, and only REFUSED may free the source.
+   */
+  private answerFromJournal(ref: Ref, digest: string): Decision {
+    const record = this.deps.journal.find("destination", ref.migrationId);
+    if (record?.role !== "destination" || record.state.epoch !== ref.epoch) {
+      throw unknownMigration(ref.migrationId);
+    }
+    if (!hasRefused(record.state)) return { digest, timingsMs: {} };
+    const reason = record.state.reason ?? "the destination refused";
+    return { refused: new UmsError("ERR_CANCELLED", reason), timingsMs: {} };
+  }
+
+  private refusedAnswer(): Decision {
+    const reason = this.state.reason ?? "the destination refused";
+    const refused = this.failure ?? new UmsError("ERR_CANCELLED", reason);
     return { refused, timingsMs: { ...this.timings } };
   }
 
@@ -363,6 +385,10 @@ class Runner implements DestinationRunner {
       ...(source?.name === undefined ? {} : { peerName: source.name }),
     };
   }
+}
+
+function hasRefused(state: DestinationState): boolean {
+  return state.phase === "REFUSED" || state.phase === "DISCARDED";
 }
 
 function unknownMigration(migrationId: string): UmsError {

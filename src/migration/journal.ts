@@ -42,6 +42,8 @@ export interface Journal {
   readonly last: JournalRecord | undefined;
   /** The newest record of one role: a late question about it must still find its answer. */
   lastOf(role: JournalRecord["role"]): JournalRecord | undefined;
+  /** The newest record of one role in one migration, however long ago. */
+  find(role: JournalRecord["role"], migrationId: string): JournalRecord | undefined;
   /** Makes a record durable. @throws ERR_NO_ROOM when the disk is full beyond the reserve. */
   append(entry: JournalEntry): Promise<void>;
   close(): Promise<void>;
@@ -133,7 +135,7 @@ async function takeLock(path: string): Promise<Server> {
 class FileJournal implements Journal {
   last: JournalRecord | undefined;
   private appending: Promise<void> = Promise.resolve();
-  private readonly newest = new Map<JournalRecord["role"], JournalRecord>();
+  private readonly newest = new Map<string, JournalRecord>();
 
   constructor(
     private readonly file: FileHandle,
@@ -149,9 +151,15 @@ class FileJournal implements Journal {
     return this.newest.get(role);
   }
 
+  find(role: JournalRecord["role"], migrationId: string): JournalRecord | undefined {
+    return this.newest.get(`${role} ${migrationId}`);
+  }
+
   private remember(record: JournalRecord): void {
     this.last = record;
     this.newest.set(record.role, record);
+    const { migrationId } = record.state;
+    if (migrationId !== undefined) this.newest.set(`${record.role} ${migrationId}`, record);
   }
 
   append(entry: JournalEntry): Promise<void> {

@@ -122,7 +122,8 @@ export class SourceAttempt {
     const { side } = this.deps;
     if (!reservation.hasImage) await this.timed("image", () => side.sendImage(session));
     this.checkCancelled();
-    await this.timed("provision", () => peer.provision(this.options.ref));
+    const { keptMounts } = await this.timed("provision", () => peer.provision(this.options.ref));
+    session.keptMounts = keptMounts;
     this.checkCancelled();
     await this.timed("presync", () => side.presync(session));
     this.checkCancelled();
@@ -242,6 +243,7 @@ export class SourceAttempt {
     return {
       migrationId,
       signal,
+      keptMounts: [],
       knownLayers: reservation.hasImage ? undefined : reservation.knownLayers,
       openStream: async (kind, name) => {
         const link = await this.connect();

@@ -19,11 +19,11 @@ export function parseMountinfo(text: string): Mount[] {
     if (root === undefined || mountPoint === undefined || fsType === undefined) return [];
     return [
       {
-        root: unescapePath(root),
-        mountPoint: unescapePath(mountPoint),
+        root: unescapeMountField(root),
+        mountPoint: unescapeMountField(mountPoint),
         readOnly: (options ?? "").split(",").includes("ro"),
         fsType,
-        source: unescapePath(source ?? ""),
+        source: unescapeMountField(source ?? ""),
         superOptions: (superOptions ?? "").split(","),
       },
     ];
@@ -31,7 +31,7 @@ export function parseMountinfo(text: string): Mount[] {
 }
 
 /** Space, tab, newline and backslash are written as octal escapes. */
-function unescapePath(path: string): string {
+export function unescapeMountField(path: string): string {
   return path.replace(/\\([0-7]{3})/g, (_, octal: string) =>
     String.fromCharCode(Number.parseInt(octal, 8)),
   );

@@ -41,7 +41,8 @@ export type Decision = { timingsMs: Record<string, number> } & (
 /** All calls: idempotent, with a deadline, ERR_PEER_* or the peer's own error when they fail. */
 export interface Peer {
   reserve(ref: Ref, options: ReserveOptions): Promise<Reservation>;
-  provision(ref: Ref): Promise<void>;
+  /** Answers the mounts whose content the destination does not take. */
+  provision(ref: Ref): Promise<{ keptMounts: string[] }>;
   arm(ref: Ref): Promise<void>;
   prepare(ref: Ref, digest: string, flows: Flow[], timeoutMs: number): Promise<Decision>;
   commit(ref: Ref, digest: string): Promise<Decision>;
@@ -103,7 +104,8 @@ export function connectPeer(address: string, tls: PeerTls): Peer {
       return { ...answer, facts: factsFromWire(answer.facts) };
     },
     async provision(ref) {
-      await provision(toWire(ref), provisionTimeoutMs);
+      const { keptMounts } = await provision(toWire(ref), provisionTimeoutMs);
+      return { keptMounts };
     },
     async arm(ref) {
       await arm({ migration: toWire(ref) });

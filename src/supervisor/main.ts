@@ -1,15 +1,20 @@
 import { existsSync } from "node:fs";
+import { join } from "node:path";
 import type { Config } from "../config.js";
 import { type Daemon, openDaemon } from "../dockerd/daemon.js";
 import { type Engine, openEngine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
 import type { Logger } from "../lib/log.js";
+import { openJournal } from "../migration/journal.js";
 import { createNestedService, type NestedService } from "../nested/service.js";
 import { createBoot } from "./boot.js";
+import { createDataPlane } from "./data-plane.js";
 import { describeExit, failureExitCode, recordExit } from "./exit.js";
 import { type Check, openHttpServer } from "./http.js";
-import { createPublisher, type Publisher } from "./publish-ports.js";
-import { type RunOutcome, runService } from "./run-service.js";
+import { type Migration, openMigration } from "./migration.js";
+import { readOwnership } from "./ownership.js";
+import { createPublisher } from "./publish-ports.js";
+import { markStarted, runService, unmarkStarted } from "./run-service.js";
 import { listenToSignals } from "./signals.js";
 import { openSpecStore } from "./spec-store.js";
 import { openStdio } from "./stdio.js";
@@ -27,7 +32,8 @@ const openStdioMs = 5_000;
 const openHttpMs = 5_000;
 /** Includes the pull of a large image. */
 const runServiceMs = 1_800_000;
-const publishMs = 30_000;
+const openJournalMs = 10_000;
+const openMigrationMs = 60_000;
 /** What a program ended by SIGTERM reports: 128 + 15. */
 const terminatedExitCode = 143;
 
@@ -112,7 +118,13 @@ async function superviseService(
   );
   boot.onClose("signals", () => signals.close());
 
-  const isStandby = () => config.UMS_START_MODE === "passive" && service.state() === "absent";
+  const journal = await boot.step("open journal", openJournalMs, () =>
+    openJournal(join(config.UMS_STATE_DIR, "journal")),
+  );
+  const ownership = readOwnership(journal, config.UMS_START_MODE === "passive");
+  const isStandby = () =>
+    service.state() === "departed" ||
+    (service.state() === "absent" && ownership.mayRun !== "start");
   const http = await boot.step("open HTTP server", openHttpMs, () =>
     openHttpServer({
       port: config.UMS_HTTP_PORT,
@@ -125,31 +137,62 @@ async function superviseService(
 
   await boot.step("dockerd ready", daemonReadyMs, () => daemon.whenReady(daemonReadyMs));
   const store = openSpecStore(config.UMS_STATE_DIR);
-  const outcome = await boot.step("run service", runServiceMs, () =>
-    runService({ config, args, surroundings, engine, service, store, log, runDir }),
+  await boot.step("run service", runServiceMs, () =>
+    runService({
+      config,
+      args,
+      surroundings,
+      engine,
+      service,
+      store,
+      log,
+      runDir,
+      mayRun: ownership.mayRun,
+    }),
   );
   const publisher = createPublisher(config);
-  boot.onClose("port publishing", () => publisher.close());
-  await boot.step("publish ports", publishMs, () => publishFor(publisher, outcome, engine));
+  const plane = createDataPlane({ service, engine, publisher });
+  boot.onClose("data plane", () => plane.close());
+  const migration = await boot.step("open the Migration Interface", openMigrationMs, () =>
+    openMigration({
+      config,
+      log,
+      journal,
+      ownership,
+      service,
+      engine,
+      plane,
+      store,
+      runDir,
+      ownMounts: surroundings.mounts,
+      onArrived: () => markStarted(runDir),
+      onDeparted: () => unmarkStarted(runDir),
+    }),
+  );
+  boot.onClose("Migration Interface", () => migration.close());
 
-  return await untilEnd(options, service, stop.requested, outcome);
+  return await untilEnd(options, service, stop.requested, migration);
 }
 
 /** The service's end, or the orchestrator's wish to end, whichever comes first. */
 async function untilEnd(
-  options: SupervisorOptions,
+  { config, log }: SupervisorOptions,
   service: NestedService,
   stopRequested: Promise<void>,
-  outcome: RunOutcome,
+  migration: Migration,
 ): Promise<{ exitCode: number; reason: string }> {
-  const { config, log } = options;
-  if (outcome.kind === "standby") log.info("standing by to receive a service");
+  if (service.state() === "absent") log.info("standing by to receive a service");
   const exit = service.waitExit();
   const isStop = await Promise.race([exit.then(() => false), stopRequested.then(() => true)]);
-  if (isStop && service.state() !== "running") {
-    return { exitCode: terminatedExitCode, reason: "ended by SIGTERM without a running service" };
+  if (isStop) {
+    const stopTimeoutMs = config.UMS_STOP_TIMEOUT * 1000;
+    await migration.prepareStop(stopTimeoutMs);
+    if (migration.hasLeft()) return { exitCode: 0, reason: "the service has left" };
+    if (service.state() !== "running") {
+      return { exitCode: terminatedExitCode, reason: "ended by SIGTERM without a running service" };
+    }
+    await service.stop(stopTimeoutMs);
   }
-  if (isStop) await service.stop(config.UMS_STOP_TIMEOUT * 1000);
   const end = await exit;
   return { exitCode: end.exitCode, reason: describeExit(end) };
 }
@@ -179,16 +222,6 @@ async function passSignal(
   if (signal === "SIGWINCH" && container.Config.Tty) return;
   if ((container.Config as { StopSignal?: string }).StopSignal === signal) requestStop();
   else await service.kill(signal);
-}
-
-async function publishFor(
-  publisher: Publisher,
-  outcome: RunOutcome,
-  engine: Engine,
-): Promise<void> {
-  if (outcome.kind === "standby") return;
-  const image = await engine.inspectImage(outcome.spec.image.id);
-  await publisher.publish(outcome.spec.network, image?.config.exposedPorts ?? []);
 }
 
 function daemonCheck(daemon: Daemon): Check {

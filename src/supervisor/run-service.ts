@@ -1,6 +1,6 @@
 import { randomUUID } from "node:crypto";
 import { existsSync } from "node:fs";
-import { writeFile } from "node:fs/promises";
+import { rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { Config } from "../config.js";
 import type { Engine } from "../dockerd/engine.js";
@@ -9,6 +9,7 @@ import type { Logger } from "../lib/log.js";
 import type { NestedService } from "../nested/service.js";
 import type { ServiceSpec } from "../spec.js";
 import { obtainImage } from "./image.js";
+import type { MayRun } from "./ownership.js";
 import { buildSpec, isSameSpec } from "./service-spec.js";
 import type { SpecStore } from "./spec-store.js";
 import type { Surroundings } from "./surroundings.js";
@@ -23,6 +24,8 @@ export interface RunServiceOptions {
   log: Logger;
   /** tmpfs: empty after a start of the outer container, kept over a crash of the supervisor. */
   runDir: string;
+  /** What the journal allows. */
+  mayRun: MayRun;
 }
 
 /** What came of it: the specification of the service, or standing by to receive one. */
@@ -41,8 +44,13 @@ export type RunOutcome = { kind: "running"; spec: ServiceSpec } | { kind: "stand
  * @throws ERR_IMAGE_NOT_FOUND, ERR_CONFIG_INVALID and the engine's errors
  */
 export async function runService(options: RunServiceOptions): Promise<RunOutcome> {
-  const { config, service, store, log } = options;
+  const { config, service, store, log, mayRun } = options;
+  if (mayRun === "none") return { kind: "standby" };
   const stored = await store.read();
+  if (mayRun === "adopt") {
+    if ((await service.inspect())?.State.Running === true) await service.adopt();
+    return { kind: "standby" };
+  }
   if (stored !== undefined && wasStarted(options) && (await service.inspect()) !== undefined) {
     log.info({ serviceId: stored.spec.serviceId }, "nested service adopted");
     await service.adopt();
@@ -60,6 +68,11 @@ export async function runService(options: RunServiceOptions): Promise<RunOutcome
 /** Notes that the service runs in this life of the outer container. */
 export async function markStarted(runDir: string): Promise<void> {
   await writeFile(join(runDir, startedMark), "");
+}
+
+/** Notes that the service has left in this life of the outer container. */
+export async function unmarkStarted(runDir: string): Promise<void> {
+  await rm(join(runDir, startedMark), { force: true });
 }
 
 const startedMark = "service-started";

@@ -55,6 +55,11 @@ export interface ReserveResponse {
 }
 
 export interface ProvisionResponse {
+  /**
+   * Mounts that the destination's orchestrator provides read-only: their content is its own and
+   * is not taken. Paths in the service.
+   */
+  keptMounts: string[];
 }
 
 export interface ArmRequest {
@@ -381,11 +386,14 @@ export const ReserveResponse: MessageFns<ReserveResponse> = {
 };
 
 function createBaseProvisionResponse(): ProvisionResponse {
-  return {};
+  return { keptMounts: [] };
 }
 
 export const ProvisionResponse: MessageFns<ProvisionResponse> = {
-  encode(_: ProvisionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+  encode(message: ProvisionResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.keptMounts) {
+      writer.uint32(10).string(v!);
+    }
     return writer;
   },
 
@@ -402,6 +410,14 @@ export const ProvisionResponse: MessageFns<ProvisionResponse> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.keptMounts.push(reader.string());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;

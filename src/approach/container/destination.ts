@@ -1,0 +1,302 @@
+/** Container level, the end that receives the service. */
+import { mkdir, readdir } from "node:fs/promises";
+import { join } from "node:path";
+import type { Duplex } from "node:stream";
+import { type CheckpointReceiver, createCheckpointReceiver } from "../../checkpoint/receive.js";
+import { explainCriuLog } from "../../criu/explain.js";
+import { restoreLog } from "../../criu/files.js";
+import type { Engine } from "../../dockerd/engine.js";
+import { UmsError } from "../../errors.js";
+import { within } from "../../lib/deadline.js";
+import { type NestedPaths, nestedPaths } from "../../nested/paths.js";
+import type { NestedService } from "../../nested/service.js";
+import type { Hold } from "../../network/hold.js";
+import type { Inlet } from "../../network/inlet.js";
+import { freezerIn } from "../../oci/freezer.js";
+import {
+  createPendingRestore,
+  openPendingRestore,
+  type PendingRestore,
+} from "../../oci/pending-restore.js";
+import type { Facts, Flow, MountSpec, ServiceSpec } from "../../spec.js";
+import { presentLayers, receiveImage } from "../../sync/image-layers.js";
+import { freeBytes } from "../../sync/measure.js";
+import { createTreeReceiver, type TreeReceiver } from "../../sync/rsync-receiver.js";
+import type { Departure, DestinationSide, StreamKind } from "../contract.js";
+import { availableBytes } from "./memory.js";
+import { remountOverlay } from "./remount.js";
+import { fileTrees } from "./trees.js";
+
+export interface ServiceDataPlane {
+  hold: Hold;
+  /** Opens the tunnel's end for the flows of one more source. */
+  openInlet(): Promise<Inlet>;
+}
+
+export interface ContainerDestinationDeps {
+  service: NestedService;
+  engine: Engine;
+  facts: Facts;
+  /** Makes the service's network on this side, once its address is known. */
+  dataPlane(spec: ServiceSpec): Promise<ServiceDataPlane>;
+  /** What the orchestrator mounted into this outer container. */
+  ownMounts: readonly MountSpec[];
+  /** Whether data at the mounts may be replaced: they are this service's own from an earlier stay. */
+  isReturning(serviceId: string): Promise<boolean>;
+  /** Keeps the spec as the service will live here. */
+  store(spec: ServiceSpec): Promise<void>;
+  /** Private directory on tmpfs. */
+  runDir: string;
+}
+
+const passTimeoutMs = 6 * 3_600_000;
+const gateTimeoutMs = 60_000;
+const restoreTimeoutMs = 10 * 60_000;
+const aliveTimeoutMs = 5_000;
+/** Beyond the pages: tmpfs contents, ghost files. */
+const maxFilesBytes = 8 * 1024 ** 3;
+const overheadBytes = 64 * 1024 ** 2;
+
+export function createContainerDestination(deps: ContainerDestinationDeps): DestinationSide {
+  return new ContainerDestination(deps);
+}
+
+class ContainerDestination implements DestinationSide {
+  private spec: ServiceSpec | undefined;
+  private paths: NestedPaths | undefined;
+  private pending: PendingRestore | undefined;
+  private checkpoint: CheckpointReceiver | undefined;
+  private plane: ServiceDataPlane | undefined;
+  private inlet: Inlet | undefined;
+  private started: Promise<void> | undefined;
+  private readonly trees = new Map<string, TreeReceiver>();
+
+  constructor(private readonly deps: ContainerDestinationDeps) {}
+
+  facts(): Promise<Facts> {
+    return Promise.resolve(this.deps.facts);
+  }
+
+  async reserve({ spec, memoryBytes, diskBytes }: Departure) {
+    const { engine } = this.deps;
+    const { dataRoot } = await engine.info();
+    // The pages and, from the restore on, the process beside them.
+    await requireRoom("memory", 2 * memoryBytes + overheadBytes, await availableBytes());
+    await requireRoom(`disk at ${dataRoot}`, diskBytes + overheadBytes, await freeBytes(dataRoot));
+    const mounts = spec.mounts.map((mount) => this.placeMount(mount));
+    if (!(await this.deps.isReturning(spec.serviceId))) await requireEmpty(mounts);
+    this.spec = { ...spec, mounts };
+    const image = await engine.inspectImage(spec.image.id);
+    const knownLayers = presentLayers(spec.image.layers, await engine.listImageLayers());
+    return { hasImage: image !== undefined, knownLayers };
+  }
+
+  async provision() {
+    const spec = this.needSpec();
+    const { service, runDir } = this.deps;
+    this.plane = await this.deps.dataPlane(spec);
+    const containerId = await service.create(spec);
+    const container = await service.inspect();
+    if (container === undefined) throw new TypeError("the container just made is gone");
+    this.paths = await nestedPaths(container);
+    const keptMounts = this.paths.mounts
+      .filter(({ readOnly }) => readOnly)
+      .map(({ destination }) => destination)
+      .filter((destination) => this.ownMount(destination) !== undefined);
+    await mkdir(runDir, { recursive: true, mode: 0o700 });
+    for (const tree of await fileTrees(this.paths, spec.mounts, keptMounts)) {
+      const options = { runDirectory: runDir, timeoutMs: passTimeoutMs };
+      this.trees.set(tree.name, createTreeReceiver(tree, options));
+    }
+    return { containerId, keptMounts };
+  }
+
+  async arm(): Promise<void> {
+    if (this.pending !== undefined) return;
+    const container = await this.deps.service.inspect();
+    if (container === undefined) throw new TypeError("armed before it was provisioned");
+    this.pending = await createPendingRestore(container.Id);
+    const { imagesDir, workDir } = this.pending;
+    this.checkpoint = createCheckpointReceiver({ imagesDir, workDir, maxFilesBytes });
+    this.inlet = await this.plane?.openInlet();
+    this.started = this.deps.service.start();
+    // Awaited in restore(); until then its failure must not end the process.
+    this.started.catch(() => undefined);
+    await Promise.race([this.pending.waiting(gateTimeoutMs), this.started]);
+  }
+
+  accept(kind: StreamKind, name: string, stream: Duplex): Promise<void> {
+    switch (kind) {
+      case "image":
+        return this.acceptImage(stream);
+      case "sync":
+        return this.tree(name).receive(stream);
+      case "pages":
+        return this.armed().acceptPages(stream);
+      case "files":
+        return this.armed().acceptFiles(stream);
+      case "relay":
+        return this.acceptRelay(stream);
+    }
+  }
+
+  async verified(): Promise<string> {
+    return (await this.armed().manifest()).digest;
+  }
+
+  async restore(flows: Flow[]): Promise<void> {
+    const { pending, started, paths } = this;
+    if (pending === undefined || started === undefined || paths === undefined) {
+      throw new TypeError("restore before arm");
+    }
+    await this.inlet?.setFlows(flows);
+    await remountOverlay(paths.upperDir);
+    if (!(await pending.answer("restore"))) {
+      throw new UmsError("ERR_CRIU_RESTORE_FAILED", "the runtime left the restore gate");
+    }
+    try {
+      await within(restoreTimeoutMs, "the restore", started);
+    } catch (cause) {
+      const failure = await explainCriuLog(join(pending.workDir, restoreLog));
+      throw new UmsError("ERR_CRIU_RESTORE_FAILED", `the restore failed: ${failure.message}`, {
+        details: { logTail: failure.logTail, logPath: failure.logPath },
+        ...(failure.hint === undefined ? {} : { hint: failure.hint }),
+        cause,
+      });
+    }
+  }
+
+  async isHeld(): Promise<boolean> {
+    const freezer = await this.frozen();
+    if (freezer === undefined) return false;
+    return (await freezer.pids()).length > 0 && (await freezer.isFrozen());
+  }
+
+  async thaw(): Promise<void> {
+    const freezer = await this.frozen();
+    await freezer?.thaw();
+    await this.plane?.hold.release();
+    if (freezer === undefined) {
+      // The outer container was restarted after OWNER: the service starts as any other would.
+      await this.deps.service.start();
+    } else if ((await freezer.pids()).length === 0) {
+      throw new UmsError("ERR_SERVICE_NOT_RUNNING", "the service ended as it was thawed");
+    }
+    if (this.spec !== undefined) await this.deps.store(this.spec);
+    await this.settle();
+  }
+
+  async discard(): Promise<void> {
+    const { service } = this.deps;
+    const pending = this.pending ?? (await this.pendingFromCold());
+    this.checkpoint?.close();
+    await Promise.all([...this.trees.values()].map((tree) => tree.close()));
+    const departure = service.planDeparture();
+    await pending?.answer("refuse");
+    await (await this.frozen())?.killFrozen();
+    if (this.started !== undefined) {
+      // It fails because it was refused, which is what was wanted.
+      await within(
+        aliveTimeoutMs,
+        "withdrawing the restore",
+        this.started.catch(() => undefined),
+      );
+    }
+    departure.complete();
+    await service.remove();
+    await this.inlet?.close();
+    await pending?.remove();
+    this.reset();
+  }
+
+  /** The service runs: the checkpoint is no longer needed. */
+  private async settle(): Promise<void> {
+    await Promise.all([...this.trees.values()].map((tree) => tree.close()));
+    await this.pending?.remove();
+    const { inlet } = this;
+    this.reset();
+    this.inlet = inlet;
+  }
+
+  private reset(): void {
+    this.pending = undefined;
+    this.checkpoint = undefined;
+    this.started = undefined;
+    this.inlet = undefined;
+    this.trees.clear();
+  }
+
+  private async acceptImage(stream: Duplex): Promise<void> {
+    const { engine } = this.deps;
+    await receiveImage(stream, this.needSpec().image.id, {
+      load: async (archive) => void (await engine.loadImage(archive)),
+      hasImage: async (id) => (await engine.inspectImage(id)) !== undefined,
+    });
+  }
+
+  private async acceptRelay(stream: Duplex): Promise<void> {
+    if (this.inlet === undefined) throw new TypeError("a relay before arm");
+    await this.inlet.attach(stream).ended;
+  }
+
+  private tree(name: string): TreeReceiver {
+    const found = this.trees.get(name.replace(/^sync\//, ""));
+    if (found === undefined) throw new UmsError("ERR_FRAME_INVALID", `no tree "${name}" here`);
+    return found;
+  }
+
+  private armed(): CheckpointReceiver {
+    if (this.checkpoint === undefined) {
+      throw new UmsError("ERR_FRAME_INVALID", "checkpoint data before the destination was armed");
+    }
+    return this.checkpoint;
+  }
+
+  private async frozen() {
+    const pending = this.pending ?? (await this.pendingFromCold());
+    const directory = await pending?.frozenCgroup();
+    return directory === undefined ? undefined : freezerIn(directory);
+  }
+
+  private async pendingFromCold(): Promise<PendingRestore | undefined> {
+    const container = await this.deps.service.inspect();
+    return container === undefined ? undefined : openPendingRestore(container.Id);
+  }
+
+  private needSpec(): ServiceSpec {
+    if (this.spec === undefined) throw new TypeError("nothing is reserved");
+    return this.spec;
+  }
+
+  /** A mount of the source's orchestrator that this one did not give becomes an inner volume. */
+  private placeMount(mount: MountSpec): MountSpec {
+    const own = this.ownMount(mount.destination);
+    return own === undefined ? { ...mount, origin: "volume" } : { ...mount, origin: "outer" };
+  }
+
+  private ownMount(destination: string): MountSpec | undefined {
+    return this.deps.ownMounts.find((mount) => mount.destination === destination);
+  }
+}
+
+function requireRoom(what: string, neededBytes: number, freeBytesNow: number): void {
+  if (neededBytes <= freeBytesNow) return;
+  const mib = (bytes: number) => Math.ceil(bytes / 1024 ** 2);
+  throw new UmsError(
+    "ERR_NO_ROOM",
+    `the destination has ${mib(freeBytesNow)} MiB of ${what}, ${mib(neededBytes)} are needed`,
+    { details: { neededBytes, freeBytes: freeBytesNow }, hint: "give the outer container more" },
+  );
+}
+
+/** Receiving replaces what is there, so data that is not known to be the service's own stays. */
+async function requireEmpty(mounts: readonly MountSpec[]): Promise<void> {
+  for (const { destination, origin, readOnly } of mounts) {
+    if (origin !== "outer" || readOnly) continue;
+    const names = (await readdir(destination)).filter((name) => name !== "lost+found");
+    if (names.length === 0) continue;
+    throw new UmsError("ERR_VOLUME_NOT_EMPTY", `the destination has data at ${destination}`, {
+      hint: "mount an empty volume there, or none: the service brings its own data",
+    });
+  }
+}

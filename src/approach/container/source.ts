@@ -1,0 +1,196 @@
+/** Container level, the end that has the service: a nested container of the inner engine. */
+import { join } from "node:path";
+import type { Duplex } from "node:stream";
+import { type PreparedDump, prepareDump } from "../../checkpoint/dump.js";
+import type { Engine } from "../../dockerd/engine.js";
+import { UmsError } from "../../errors.js";
+import type { Logger } from "../../lib/log.js";
+import { nestedPaths } from "../../nested/paths.js";
+import type { NestedService } from "../../nested/service.js";
+import { listFlows } from "../../network/flows.js";
+import type { Hold } from "../../network/hold.js";
+import { type Freezer, freezerOf } from "../../oci/freezer.js";
+import type { Facts, ServiceSpec } from "../../spec.js";
+import { sendImage } from "../../sync/image-layers.js";
+import { measureTree } from "../../sync/measure.js";
+import type { Departure, Dumped, SourceSession, SourceSide } from "../contract.js";
+import { createFileSync, type FileSync } from "./file-sync.js";
+import { residentBytes } from "./memory.js";
+import { fileTrees } from "./trees.js";
+import { checkSupported } from "./unsupported.js";
+
+export interface ContainerSourceDeps {
+  service: NestedService;
+  engine: Engine;
+  /** The service's data plane; opened with the service's network. */
+  hold(): Hold;
+  facts: Facts;
+  spec(): ServiceSpec;
+  log: Logger;
+  /** Private directory on tmpfs. */
+  runDir: string;
+}
+
+/** A dump is given this long before its CRIU is considered hung; it holds the service frozen. */
+const dumpTimeoutMs = 10 * 60_000;
+
+export function createContainerSource(deps: ContainerSourceDeps): SourceSide {
+  return new ContainerSource(deps);
+}
+
+class ContainerSource implements SourceSide {
+  private files: FileSync | undefined;
+  private prepared: PreparedDump | undefined;
+  private relay: Duplex | undefined;
+  private freezer: Freezer | undefined;
+
+  constructor(private readonly deps: ContainerSourceDeps) {}
+
+  facts(): Promise<Facts> {
+    return Promise.resolve(this.deps.facts);
+  }
+
+  async describe(): Promise<Departure> {
+    const { container, freezer } = await this.running();
+    const pids = await freezer.pids();
+    await checkSupported(pids);
+    const spec = this.deps.spec();
+    const trees = await fileTrees(await nestedPaths(container), spec.mounts);
+    const sizes = await Promise.all(trees.map((tree) => measureTree(tree.path)));
+    return {
+      spec,
+      memoryBytes: await residentBytes(pids),
+      diskBytes: sizes.reduce((sum, { bytes }) => sum + bytes, 0),
+    };
+  }
+
+  async sendImage(session: SourceSession): Promise<void> {
+    const { image } = this.deps.spec();
+    const stream = await session.openStream("image", image.id);
+    const { bytesSent } = await sendImage(stream, {
+      openArchive: () => this.deps.engine.saveImage(image.id),
+      layers: image.layers,
+      presentCount: session.knownLayers ?? image.layers.length,
+      signal: session.signal,
+    });
+    session.onBytes(bytesSent);
+  }
+
+  async presync(session: SourceSession): Promise<void> {
+    const { container, freezer } = await this.running();
+    const trees = await fileTrees(
+      await nestedPaths(container),
+      this.deps.spec().mounts,
+      session.keptMounts,
+    );
+    this.files = createFileSync(trees, session, () => freezer.pids());
+    await this.files.live();
+  }
+
+  async ready(session: SourceSession): Promise<void> {
+    const { container, freezer } = await this.running();
+    this.freezer = freezer;
+    const [pages, files, relay] = await Promise.all([
+      session.openStream("pages", ""),
+      session.openStream("files", ""),
+      session.openStream("relay", ""),
+      this.files?.prepareFinal(),
+    ]);
+    this.relay = relay;
+    this.prepared = await prepareDump({
+      containerId: container.Id,
+      directory: join(this.deps.runDir, "dump"),
+      pages,
+      files,
+      timeoutMs: dumpTimeoutMs,
+      onBytes: session.onBytes,
+    });
+  }
+
+  async freeze(): Promise<void> {
+    await this.deps.hold().engage();
+    await this.ofFreezer().freeze();
+  }
+
+  async dump(session: SourceSession): Promise<Dumped> {
+    const { prepared, files } = this;
+    if (prepared === undefined || files === undefined) throw new TypeError("dump before ready");
+    const timed = async <T>(step: string, work: Promise<T>): Promise<T> => {
+      const startedMs = performance.now();
+      const result = await work;
+      session.onTiming(step, performance.now() - startedMs);
+      return result;
+    };
+    // A failed file pass must wait for the dump to end, or the thaw would come in the middle of it.
+    const [dumped, flows, synced] = await Promise.allSettled([
+      timed("dump.criu", prepared.run()),
+      timed("dump.flows", listFlows(this.deps.spec().network.address)),
+      timed("dump.files", files.final()),
+    ]);
+    for (const outcome of [dumped, flows, synced]) {
+      if (outcome.status === "rejected") throw outcome.reason;
+    }
+    if (dumped.status !== "fulfilled" || flows.status !== "fulfilled") {
+      throw new TypeError("unreachable");
+    }
+    return { digest: dumped.value.digest, flows: flows.value };
+  }
+
+  async thaw(): Promise<void> {
+    const container = await this.deps.service.inspect();
+    if (container?.State.Running === true) {
+      const freezer = this.freezer ?? (await freezerOf(container.State.Pid));
+      await freezer.thaw();
+    } else if (container !== undefined && this.deps.service.state() === "created") {
+      // The outer container was restarted meanwhile: the service starts as any other would.
+      await this.deps.service.start();
+    }
+    await this.deps.hold().release();
+    this.relay?.destroy();
+    await this.cleanUp();
+  }
+
+  async depart(): Promise<void> {
+    const { service, log } = this.deps;
+    const hold = this.deps.hold();
+    if (this.relay === undefined) {
+      log.warn("no relay to the destination: connections that were open end when they time out");
+    } else {
+      const { relay } = this;
+      this.relay = undefined;
+      void hold.attach(relay).ended.then((error) => {
+        log.info({ err: error, ...hold.stats() }, "relay to the destination ended");
+      });
+    }
+    const departure = service.planDeparture();
+    const container = await service.inspect();
+    if (container?.State.Running === true) {
+      await (await freezerOf(container.State.Pid)).killFrozen();
+    }
+    departure.complete();
+    await service.remove();
+    await this.cleanUp();
+  }
+
+  private async cleanUp(): Promise<void> {
+    await Promise.all([this.prepared?.close(), this.files?.close()]);
+    this.prepared = undefined;
+    this.files = undefined;
+    this.relay = undefined;
+    this.freezer = undefined;
+  }
+
+  private ofFreezer(): Freezer {
+    if (this.freezer === undefined) throw new TypeError("freeze before ready");
+    return this.freezer;
+  }
+
+  /** @throws ERR_SERVICE_NOT_RUNNING */
+  private async running() {
+    const container = await this.deps.service.inspect();
+    if (container === undefined || !container.State.Running) {
+      throw new UmsError("ERR_SERVICE_NOT_RUNNING", "the service does not run here");
+    }
+    return { container, freezer: await freezerOf(container.State.Pid) };
+  }
+}

@@ -1,0 +1,86 @@
+/**
+ * The destination's copy of a checkpoint: pages by CRIU's page server, image files verified chunk
+ * by chunk, both into one directory on tmpfs. CRIU never restores from a file that was not
+ * verified.
+ */
+import { constants, createWriteStream } from "node:fs";
+import { open } from "node:fs/promises";
+import { join } from "node:path";
+import type { Duplex, Writable } from "node:stream";
+import { isImageFileName, isPageFileName } from "../criu/files.js";
+import { startPageServer } from "../criu/page-server.js";
+import { UmsError } from "../errors.js";
+import { type Deferred, deferred } from "../lib/deferred.js";
+import { receiveFiles } from "../transfer/files.js";
+import { type Manifest, mergeManifests } from "../transfer/manifest.js";
+import { relayToPageServer } from "../transfer/relay.js";
+import { pagesEntry } from "./pages-entry.js";
+
+export interface CheckpointReceiverOptions {
+  imagesDir: string;
+  workDir: string;
+  /** Largest sum of image files without the pages. tmpfs contents of the service are in them. */
+  maxFilesBytes: number;
+}
+
+export interface CheckpointReceiver {
+  /** Each resolves when its stream is used up and all of it is verified and written. */
+  acceptPages(stream: Duplex): Promise<void>;
+  acceptFiles(stream: Duplex): Promise<void>;
+  /** Resolves with the whole manifest when both have come. Rejects with the first failure. */
+  manifest(): Promise<Manifest>;
+  /** Ends the page server. */
+  close(): void;
+}
+
+export function createCheckpointReceiver(options: CheckpointReceiverOptions): CheckpointReceiver {
+  const pages = deferred<Manifest>();
+  const files = deferred<Manifest>();
+  // A failure is seen by manifest(); before anyone asks it must not end the process.
+  pages.promise.catch(() => undefined);
+  files.promise.catch(() => undefined);
+  const opened: { kill(): void }[] = [];
+  return {
+    acceptPages: (stream) =>
+      settle(pages, async () => {
+        const server = startPageServer(options);
+        opened.push(server);
+        const totals = await relayToPageServer(stream, server.socket);
+        await server.finished();
+        return pagesEntry(totals);
+      }),
+    acceptFiles: (stream) =>
+      settle(files, () =>
+        receiveFiles(stream, {
+          openFile: (name) => openImageFile(options.imagesDir, name),
+          maxBytes: options.maxFilesBytes,
+        }),
+      ),
+    manifest: async () => mergeManifests(await Promise.all([pages.promise, files.promise])),
+    close: () => {
+      for (const server of opened) server.kill();
+    },
+  };
+}
+
+async function settle(target: Deferred<Manifest>, work: () => Promise<Manifest>): Promise<void> {
+  try {
+    target.resolve(await work());
+  } catch (error) {
+    target.reject(error);
+    throw error;
+  }
+}
+
+/**
+ * Opens a new file of a fixed name pattern; never follows a link, never opens what exists
+ * (O_NOFOLLOW, O_EXCL). Pages come by the page server alone.
+ */
+async function openImageFile(directory: string, name: string): Promise<Writable> {
+  if (!isImageFileName(name) || isPageFileName(name)) {
+    throw new UmsError("ERR_FRAME_INVALID", `a checkpoint has no file named "${name}"`);
+  }
+  const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+  const file = await open(join(directory, name), flags, 0o600);
+  return createWriteStream("", { fd: file });
+}

@@ -1,0 +1,114 @@
+/** What operators ask of this outer container. */
+import type { ServerWritableStream } from "@grpc/grpc-js";
+import { UmsError } from "../errors.js";
+import type {
+  GetStatusResponse,
+  MigrateEvent,
+  MigrateRequest,
+  MigrationServer,
+  Result,
+} from "../gen/ums/migration/v1/migration.js";
+import type { MigrationReport } from "../migration/report.js";
+import type { SourceRunner } from "../migration/source-runner.js";
+import { failureToWire } from "../peer/convert.js";
+import { toServiceError } from "../peer/grpc-status.js";
+import { identify, unary } from "./handlers.js";
+import type { Authorize, IncomingCall } from "./identity.js";
+
+export interface MigrationServiceDeps {
+  authorize: Authorize;
+  /** @throws ERR_SERVICE_NOT_FOUND when no service is here */
+  source(): SourceRunner;
+  status(): Promise<GetStatusResponse>;
+  /** Names the service goes by. */
+  isOurs(service: string): boolean;
+}
+
+const defaultDowntimeBudgetMs = 30_000;
+/** How often a watcher sees the figures move. */
+const progressIntervalMs = 100;
+
+export function createMigrationService(deps: MigrationServiceDeps): MigrationServer {
+  const { authorize } = deps;
+  return {
+    getStatus: unary(authorize, () => deps.status()),
+    cancel: unary(authorize, async ({ migrationId }) => {
+      const source = deps.source();
+      if (migrationId !== "" && migrationId !== source.state.migrationId) {
+        throw new UmsError("ERR_MIGRATION_NOT_FOUND", `migration ${migrationId} is not known here`);
+      }
+      return { migrationId: await source.cancel("cancelled by the operator") };
+    }),
+    migrate: (call) => {
+      migrate(deps, call).then(
+        () => call.end(),
+        (thrown) => call.emit("error", toServiceError(thrown)),
+      );
+    },
+  };
+}
+
+async function migrate(
+  deps: MigrationServiceDeps,
+  call: ServerWritableStream<MigrateRequest, MigrateEvent>,
+): Promise<void> {
+  identify(deps.authorize, call as unknown as IncomingCall)();
+  const { destination, destinationName, service, downtimeBudgetMs } = call.request;
+  if (service !== "" && !deps.isOurs(service)) {
+    throw new UmsError("ERR_SERVICE_NOT_FOUND", `there is no service "${service}" here`, {
+      hint: "`ums ps` lists it",
+    });
+  }
+  const report = await deps.source().migrate({
+    destination: { address: destination, name: destinationName || undefined },
+    downtimeBudgetMs: downtimeBudgetMs || defaultDowntimeBudgetMs,
+  });
+  await watch(report, call);
+  call.write({ event: { $case: "result", value: toResult(report, destination) } });
+}
+
+/** Writes progress until the outcome; a watcher that goes away stops nothing. */
+async function watch(
+  report: MigrationReport,
+  call: ServerWritableStream<MigrateRequest, MigrateEvent>,
+): Promise<void> {
+  let shown = "";
+  const show = () => {
+    const { phase, bytesSent, bytesTotal, elapsedMs } = report.progress;
+    const key = `${phase} ${bytesSent} ${report.doubtReason}`;
+    if (key === shown || call.cancelled) return;
+    shown = key;
+    const progress = {
+      migrationId: report.migrationId,
+      phase,
+      bytesSent: BigInt(Math.round(bytesSent)),
+      bytesTotal: BigInt(Math.round(bytesTotal ?? 0)),
+      elapsedMs: BigInt(Math.round(elapsedMs)),
+    };
+    call.write({ event: { $case: "progress", value: progress } });
+  };
+  const timer = setInterval(show, progressIntervalMs);
+  try {
+    show();
+    await report.ended();
+    show();
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+function toResult(report: MigrationReport, destination: string): Result {
+  const { result, progress, timingsMs } = report;
+  const hasMoved = result?.outcome === "moved";
+  return {
+    migrationId: report.migrationId,
+    outcome: result?.outcome ?? "",
+    runsOn: result?.runsOn ?? "",
+    endpoint: hasMoved ? destination : "",
+    totalMs: report.totalMs ?? 0,
+    freezeMs: report.freezeMs ?? 0,
+    bytesSent: BigInt(Math.round(progress.bytesSent)),
+    timingsMs: { ...timingsMs },
+    failure: result?.failure === undefined ? undefined : failureToWire(result.failure),
+  };
+}

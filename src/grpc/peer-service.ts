@@ -1,0 +1,113 @@
+/** What other supervisors ask of this one. */
+import { UmsError } from "../errors.js";
+import type { MigrationRef, PeerServer } from "../gen/ums/migration/v1/peer.js";
+import type { DestinationRunner } from "../migration/destination-runner.js";
+import type { SourceState } from "../migration/source-state.js";
+import { answerQuery } from "../migration/source-state.js";
+import type { Decision, Ref } from "../peer/client.js";
+import { factsFromWire, factsToWire, failureToWire, specFromWire } from "../peer/convert.js";
+import type { Flow } from "../spec.js";
+import { type Caller, unary } from "./handlers.js";
+import type { Authorize } from "./identity.js";
+
+export interface PeerServiceDeps {
+  authorize: Authorize;
+  destination: DestinationRunner;
+  /** Undefined while no service was ever here. */
+  source(): SourceState | undefined;
+  dataPort: number;
+}
+
+export function createPeerService(deps: PeerServiceDeps): PeerServer {
+  const { authorize, destination } = deps;
+  const fromSource = <Q extends { migration: MigrationRef | undefined }>(
+    request: Q,
+    caller: Caller,
+  ): Ref => {
+    const ref = toRef(request.migration);
+    destination.checkSource(ref.migrationId, caller.name);
+    return ref;
+  };
+  return {
+    reserve: unary(authorize, async (request, caller) => {
+      const { facts, hasImage, knownLayers } = await destination.reserve({
+        ref: toRef(request.migration),
+        departure: {
+          spec: specFromWire(request.spec),
+          memoryBytes: Number(request.memoryBytes),
+          diskBytes: Number(request.diskBytes),
+        },
+        facts: factsFromWire(request.facts),
+        source: {
+          // A source says its port; where it is, its connection shows.
+          address: request.sourceAddress.startsWith(":")
+            ? `${bracketed(caller.host)}${request.sourceAddress}`
+            : request.sourceAddress,
+          name: caller.name,
+        },
+      });
+      return { facts: factsToWire(facts), dataPort: deps.dataPort, hasImage, knownLayers };
+    }),
+    provision: unary(authorize, async (request, caller) =>
+      destination.provision(fromSource({ migration: request }, caller)),
+    ),
+    arm: unary(authorize, async (request, caller) => {
+      await destination.arm(fromSource(request, caller));
+      return {};
+    }),
+    prepare: unary(authorize, async (request, caller) => {
+      const ref = fromSource(request, caller);
+      const flows = request.flows.map(toFlow);
+      return fromDecision(await destination.prepare(ref, flows, request.manifestDigest));
+    }),
+    commit: unary(authorize, async (request, caller) => {
+      const ref = fromSource(request, caller);
+      return fromDecision(await destination.commit(ref, request.manifestDigest));
+    }),
+    abort: unary(authorize, async (request, caller) => {
+      await destination.abort(fromSource(request, caller), request.reason);
+      return {};
+    }),
+    query: unary(authorize, async (request) => {
+      const source = deps.source();
+      const { state } = destination;
+      if (state.migrationId === request.migrationId) {
+        return { state: state.phase, decision: "", manifestDigest: state.digest ?? "" };
+      }
+      if (source === undefined) return { state: "UNKNOWN", decision: "ABORT", manifestDigest: "" };
+      const decision = answerQuery(source, request.migrationId);
+      return { state: source.phase, decision, manifestDigest: source.digest ?? "" };
+    }),
+  };
+}
+
+function fromDecision(decision: Decision) {
+  const { timingsMs } = decision;
+  return decision.refused === undefined
+    ? { refused: undefined, manifestDigest: decision.digest, timingsMs }
+    : { refused: failureToWire(decision.refused), manifestDigest: "", timingsMs };
+}
+
+function toRef(wire: MigrationRef | undefined): Ref {
+  if (wire === undefined || !/^[0-9a-f-]{36}$/.test(wire.migrationId)) {
+    throw new UmsError("ERR_SPEC_INVALID", "the call names no migration");
+  }
+  return { migrationId: wire.migrationId, epoch: Number(wire.epoch) };
+}
+
+function toFlow(wire: {
+  protocol: string;
+  remoteAddress: string;
+  remotePort: number;
+  servicePort: number;
+}): Flow {
+  const { protocol } = wire;
+  if (protocol !== "tcp" && protocol !== "udp") {
+    throw new UmsError("ERR_SPEC_INVALID", `"${protocol}" is not the protocol of a flow`);
+  }
+  return { ...wire, protocol };
+}
+
+function bracketed(host: string): string {
+  return host.includes(":") ? `[${host}]` : host;
+}

@@ -1,0 +1,302 @@
+/**
+ * Puts the migration together: journal, both halves of the switch-over, servers for peers and
+ * operators. The rest of the supervisor sees the service come and go through `onOwned` and the
+ * nested service's planned departure.
+ */
+import { networkInterfaces } from "node:os";
+import { join } from "node:path";
+import { createContainerDestination } from "../approach/container/destination.js";
+import { probeFacts } from "../approach/container/facts.js";
+import { createContainerSource } from "../approach/container/source.js";
+import type { Config } from "../config.js";
+import type { Engine } from "../dockerd/engine.js";
+import { UmsError } from "../errors.js";
+import { localOperator, requireRole } from "../grpc/identity.js";
+import { createMigrationService } from "../grpc/migration-service.js";
+import { createPeerService } from "../grpc/peer-service.js";
+import { type GrpcServer, listenLocal, listenNetwork } from "../grpc/server.js";
+import { poll } from "../lib/deadline.js";
+import type { Logger } from "../lib/log.js";
+import {
+  createDestinationRunner,
+  type DestinationRunner,
+} from "../migration/destination-runner.js";
+import type { Journal } from "../migration/journal.js";
+import { createSourceRunner, type SourceRunner } from "../migration/source-runner.js";
+import { initialSource, isBusy, isUndecided, type SourceState } from "../migration/source-state.js";
+import type { NestedService } from "../nested/service.js";
+import { type IdentityStore, openIdentity } from "../peer/identity.js";
+import type { Facts, MountSpec, ServiceSpec } from "../spec.js";
+import { type DataServer, listenData } from "../transfer/server.js";
+import type { DataPlane } from "./data-plane.js";
+import type { Ownership } from "./ownership.js";
+import { createPeerLinks, type PeerLinks } from "./peer-link.js";
+import type { SpecStore } from "./spec-store.js";
+import { describeStatus } from "./status.js";
+import { umsVersion } from "./version.js";
+
+/** Twin of the CLI's default. */
+export const localSocketPath = "/run/ums/ums.sock";
+
+export interface MigrationDeps {
+  config: Config;
+  log: Logger;
+  journal: Journal;
+  ownership: Ownership;
+  service: NestedService;
+  engine: Engine;
+  plane: DataPlane;
+  store: SpecStore;
+  /** Mounts the orchestrator gave this outer container. */
+  ownMounts: readonly MountSpec[];
+  runDir: string;
+  /** A service has arrived and runs. */
+  onArrived(spec: ServiceSpec): Promise<void>;
+  /** The service has left and runs elsewhere. */
+  onDeparted(): Promise<void>;
+}
+
+export interface Migration {
+  /** True from COMMITTED on: this outer container must stay although its service has gone. */
+  hasLeft(): boolean;
+  /**
+   * Before the service is asked to stop: a migration that is not committed is aborted and the
+   * service thawed; one that is committed is given `timeoutMs` to be confirmed.
+   */
+  prepareStop(timeoutMs: number): Promise<void>;
+  close(): Promise<void>;
+}
+
+export async function openMigration(deps: MigrationDeps): Promise<Migration> {
+  const facts = await probeFacts(umsVersion());
+  const opened = new OpenMigration(deps, facts, openIdentityIfThere(deps.config, deps.log));
+  await opened.start();
+  return opened;
+}
+
+class OpenMigration implements Migration {
+  private source: SourceRunner | undefined;
+  private destination!: DestinationRunner;
+  private spec: ServiceSpec | undefined;
+  private readonly servers: (GrpcServer | DataServer)[] = [];
+  private readonly links: PeerLinks | undefined;
+
+  constructor(
+    private readonly deps: MigrationDeps,
+    private readonly facts: Facts,
+    private readonly identity: IdentityStore | undefined,
+  ) {
+    const { log } = deps;
+    if (identity === undefined) return;
+    this.links = createPeerLinks(identity, ownAddresses, (error) =>
+      log.debug({ err: error }, "the source cannot be asked"),
+    );
+  }
+
+  async start(): Promise<void> {
+    const { deps, facts } = this;
+    const { config, journal, ownership, service, engine, plane, log } = deps;
+    this.spec = (await deps.store.read())?.spec;
+    this.destination = createDestinationRunner(
+      {
+        journal,
+        log,
+        side: createContainerDestination({
+          service,
+          engine,
+          facts,
+          dataPlane: (spec) => plane.open(spec),
+          ownMounts: deps.ownMounts,
+          isReturning: async (serviceId) => (await deps.store.read())?.spec.serviceId === serviceId,
+          store: (spec) => this.keep(spec),
+          runDir: join(deps.runDir, "receive"),
+        }),
+        isOccupied: () => this.source !== undefined && this.source.state.phase !== "RETIRED",
+        onOwned: (_, epoch) => this.own(epoch),
+        askSource: async (source, ref) => this.links?.ask(source, ref),
+      },
+      ownership.destination,
+    );
+    if (ownership.source !== undefined) {
+      this.source = this.createSource(ownership.source);
+      if (journal.last === undefined) {
+        await journal.append({ role: "source", state: ownership.source });
+      }
+    }
+    await this.listen(config);
+    await this.recover();
+  }
+
+  hasLeft(): boolean {
+    const phase = this.source?.state.phase;
+    return phase === "COMMITTED" || phase === "DONE" || phase === "RETIRED";
+  }
+
+  async prepareStop(timeoutMs: number): Promise<void> {
+    const { source } = this;
+    if (source === undefined || !isBusy(source.state.phase)) return;
+    if (isUndecided(source.state.phase)) {
+      await source.cancel("the outer container was asked to stop");
+    }
+    try {
+      const isSettled = () => !isBusy(source.state.phase);
+      await poll("the end of the migration", isSettled, { timeoutMs });
+    } catch (error) {
+      this.deps.log.error({ err: error, ...source.state }, "stopped in the middle of a migration");
+    }
+  }
+
+  async close(): Promise<void> {
+    this.destination.close();
+    await Promise.all(this.servers.map((server) => server.close()));
+    await this.deps.journal.close();
+  }
+
+  private createSource(state: SourceState): SourceRunner {
+    const { service, engine, plane, log, journal, config, runDir } = this.deps;
+    return createSourceRunner(
+      {
+        journal,
+        log,
+        side: createContainerSource({
+          service,
+          engine,
+          facts: this.facts,
+          log,
+          runDir: join(runDir, "send"),
+          hold: () => plane.hold(),
+          spec: () => this.needSpec(),
+        }),
+        ownPeerPort: config.UMS_PEER_PORT,
+        connect: (destination) => this.needLinks().connect(destination),
+        onState: (next) => {
+          if (next.phase !== "RETIRED") return;
+          this.deps.onDeparted().catch((error) => log.error({ err: error }, "mark not removed"));
+        },
+      },
+      state,
+    );
+  }
+
+  /** After the hand-over this side is what a source is: the owner, which may be migrated again. */
+  private async own(epoch: number): Promise<void> {
+    const state = initialSource(epoch);
+    await this.deps.journal.append({ role: "source", state });
+    this.source = this.createSource(state);
+    await this.deps.onArrived(this.needSpec());
+  }
+
+  private async keep(spec: ServiceSpec): Promise<void> {
+    this.spec = spec;
+    await this.deps.store.write({ spec, origin: "received" });
+  }
+
+  private async recover(): Promise<void> {
+    const { journal, plane } = this.deps;
+    const { last } = journal;
+    if (this.spec !== undefined && this.deps.ownership.mayRun !== "none") {
+      await plane.open(this.spec);
+    }
+    if (last?.role === "source") await this.source?.recover();
+    if (last?.role === "destination") await this.destination.recover();
+  }
+
+  private async listen(config: Config): Promise<void> {
+    const { log } = this.deps;
+    const operator = {
+      source: () => this.needSource(),
+      isOurs: (name: string) => this.isOurs(name),
+    };
+    const status = () => this.status();
+    this.servers.push(
+      await listenLocal(localSocketPath, {
+        migration: createMigrationService({ ...operator, status, authorize: localOperator }),
+      }),
+    );
+    const { identity } = this;
+    if (identity === undefined) return;
+    const data = await listenData({
+      host: "::",
+      port: config.UMS_DATA_PORT,
+      tls: () => identity.current(),
+      authorize: ({ migrationId }, peer) => this.destination.checkSource(migrationId, peer.name),
+      onStream: (header, stream) =>
+        this.destination.accept(header.migrationId, header.kind as never, header.name, stream),
+      onFailed: (error, remote) => log.warn({ code: error.code, remote }, error.message),
+    });
+    this.servers.push(data);
+    const services = {
+      migration: createMigrationService({
+        ...operator,
+        status,
+        authorize: requireRole(identity, "operator"),
+      }),
+      peer: createPeerService({
+        authorize: requireRole(identity, "peer"),
+        destination: this.destination,
+        source: () => this.source?.state,
+        dataPort: data.port,
+      }),
+    };
+    const address = { host: "[::]", port: config.UMS_PEER_PORT };
+    this.servers.push(await listenNetwork(address, identity.current(), services));
+    log.info({ peerPort: config.UMS_PEER_PORT, dataPort: data.port }, "Migration Interface open");
+  }
+
+  private status() {
+    const { service, plane } = this.deps;
+    return describeStatus({
+      spec: this.spec,
+      source: this.source,
+      destination: this.destination.state,
+      service,
+      relayed: plane.relayed(),
+    });
+  }
+
+  private isOurs(name: string): boolean {
+    return name === this.spec?.name || name === this.spec?.serviceId;
+  }
+
+  private needSpec(): ServiceSpec {
+    if (this.spec === undefined) throw new UmsError("ERR_SERVICE_NOT_FOUND", "no service is here");
+    return this.spec;
+  }
+
+  private needSource(): SourceRunner {
+    if (this.source === undefined) {
+      throw new UmsError(
+        "ERR_SERVICE_NOT_FOUND",
+        "this outer container stands by: no service here",
+      );
+    }
+    return this.source;
+  }
+
+  private needLinks(): PeerLinks {
+    if (this.links === undefined) {
+      throw new UmsError("ERR_PKI", "this outer container has no certificates", {
+        hint: "make them with `ums pki issue` and mount them at UMS_TLS_DIR",
+      });
+    }
+    return this.links;
+  }
+}
+
+function openIdentityIfThere(config: Config, log: Logger): IdentityStore | undefined {
+  try {
+    return openIdentity(config.UMS_TLS_DIR, {
+      onReloadFailed: (error) => log.error({ code: error.code }, error.message),
+    });
+  } catch (thrown) {
+    const error = UmsError.from(thrown);
+    log.warn({ code: error.code, reason: error.message }, "no migration over the network");
+    return undefined;
+  }
+}
+
+function ownAddresses(): string[] {
+  return Object.values(networkInterfaces()).flatMap((addresses = []) =>
+    addresses.map(({ address }) => address),
+  );
+}
