@@ -5,8 +5,8 @@
 # Docker's flags of both ways to run an outer container are in scripts/outer-flags.sh; a message
 # here names the one that is missing.
 
-fail_privilege() { # REASON FLAG
-  log 60 "$1; run the outer container with --privileged, or add $2" '"code":"ERR_PRIVILEGE_MISSING"'
+fail_privilege() { # REASON REMEDY
+  log 60 "$1; run the outer container with $2" '"code":"ERR_PRIVILEGE_MISSING"'
   exit 78
 }
 
@@ -22,17 +22,17 @@ require_privileges() {
   [ "$(id -u)" -eq 0 ] || fail_privilege "the outer container does not run as root" "--user 0"
   for capability in 21:SYS_ADMIN 12:NET_ADMIN 19:SYS_PTRACE 27:MKNOD; do
     has_capability "${capability%%:*}" ||
-      fail_privilege "CAP_${capability#*:} is missing" "--cap-add=ALL"
+      fail_privilege "CAP_${capability#*:} is missing" "--privileged or --cap-add=ALL"
   done
   # An AppArmor profile forbids mounts that the capability would allow. This one is needed anyway:
   # volumes that are mounted inside must show in the nested containers.
   mount --make-rshared / 2>/dev/null ||
     fail_privilege "mount(2) is refused" \
-      "--security-opt apparmor=unconfined --security-opt seccomp=unconfined"
+      "--privileged, or --security-opt apparmor=unconfined --security-opt seccomp=unconfined"
   # Docker mounts /proc/sys read-only unless told not to; forwarding cannot be switched on then.
   if ! [ -w /proc/sys/net/ipv4/ip_forward ] || awk '$2 == "/proc/sys" && $4 ~ /^ro/ { found = 1 }
     END { exit !found }' /proc/mounts; then
-    fail_privilege "/proc/sys is read-only" "--security-opt systempaths=unconfined"
+    fail_privilege "/proc/sys is read-only" "--privileged or --security-opt systempaths=unconfined"
   fi
 }
 
@@ -81,7 +81,7 @@ prepare_cgroups() {
 prepare_cgroup_v1() {
   awk '$3 == "cgroup" { print $2 }' /proc/mounts | while IFS= read -r hierarchy; do
     mount -o remount,bind,rw "$hierarchy" ||
-      fail_privilege "$hierarchy cannot be remounted writable" "--cap-add=ALL"
+      fail_privilege "$hierarchy cannot be remounted writable" "--privileged or --cap-add=ALL"
   done || exit
 }
 
@@ -90,7 +90,7 @@ prepare_cgroup_v1() {
 # that `docker exec` starts meanwhile makes the write fail (EBUSY): hence a loop, with a bound.
 prepare_cgroup_v2() {
   mount -o remount,bind,rw /sys/fs/cgroup ||
-    fail_privilege "/sys/fs/cgroup cannot be remounted writable" "--cap-add=ALL"
+    fail_privilege "/sys/fs/cgroup cannot be remounted writable" "--privileged or --cap-add=ALL"
   mkdir -p /sys/fs/cgroup/init
   attempt=0
   until enable_controllers 2>/dev/null; do
@@ -120,7 +120,7 @@ prepare_devices() {
   [ -c /dev/net/tun ] && return
   mkdir -p /dev/net
   mknod -m 0600 /dev/net/tun c 10 200 ||
-    fail_privilege "/dev/net/tun cannot be made" "--device-cgroup-rule='a *:* rwm'"
+    fail_privilege "/dev/net/tun cannot be made" "--privileged or --device-cgroup-rule='a *:* rwm'"
 }
 
 # The same rule as docker:dind: UMS_IPTABLES_LEGACY set and not empty means legacy, set and empty
