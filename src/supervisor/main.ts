@@ -26,6 +26,7 @@ const socketPath = "/run/docker.sock";
 const hookPath = "/usr/local/lib/ums/entrypoint/ums-runc";
 
 const readSurroundingsMs = 5_000;
+const prepareResolverMs = 5_000;
 const openDaemonMs = 30_000;
 const daemonReadyMs = 120_000;
 const openStdioMs = 5_000;
@@ -90,6 +91,7 @@ async function superviseService(
     }),
   );
 
+  await boot.step("prepare resolver", prepareResolverMs, prepareResolver);
   const engine = openEngine(`unix://${socketPath}`);
   const daemon = await boot.step("start dockerd", openDaemonMs, () =>
     openDaemon(daemonOptions(config, engine, surroundings, log)),
