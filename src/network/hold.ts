@@ -111,7 +111,8 @@ class OpenHold implements Hold {
       {
         tun: this.#tun,
         stream,
-        accepts: (packet) => sourceAddress(packet) === this.#address,
+        accepts: (packet) =>
+          sourceAddress(packet) === this.#address && destinationAddress(packet) !== this.#address,
         ...(limit === undefined ? {} : { maxBufferedBytes: limit }),
       },
       this.#stats,

@@ -146,6 +146,8 @@ function rawRules({ network: { address, bridge } }: Ruleset): string[] {
 /** Connections that come in by an inlet are marked, and their answers routed back by the mark. */
 function answerRules({ network: { address, bridge }, inlets }: Ruleset): string[] {
   return [
+    // The peer may answer by the tunnel, not begin anything in this machine's network.
+    `iifname ${hold} ip daddr != ${address} ct state { new, invalid } drop`,
     ...inlets.map(
       ({ device, mark }) => `iifname "${device}" ip daddr ${address} ct mark 0 ct mark set ${mark}`,
     ),

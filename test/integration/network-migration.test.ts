@@ -3,10 +3,11 @@
  * TCP connections are moved by TCP_REPAIR, which is what CRIU does.
  */
 
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { sleep } from "../../src/lib/deadline.js";
 import { type Agent, openTestNetwork, serviceAddress, startAgent } from "../lib/netns.js";
 import { requires } from "../lib/requires.js";
+import { suite } from "../lib/suite.js";
 import type { TcpState } from "../lib/tcp-repair.js";
 
 interface Site {
@@ -73,7 +74,7 @@ test("goes on with its connections at the destination", async () => {
   });
   assert.equal((await lines("old", 2))[1], `b ${network.clientAddress}:5001 two`);
   assert.equal(await lines("begun", 1), [`b ${network.clientAddress}:5002 one`]);
-  const answers = ["0", "1", "2"].map((text) => `b ${network.clientAddress} ${text}`);
+  const answers = ["0", "1", "2"].map((text) => `b ${network.clientAddress}:4000 ${text}`);
   assert.equal(await client.call("datagrams", 3), answers);
   await exchange("old", "three", 3, "b", 5001);
 });
@@ -89,7 +90,10 @@ test("takes direct connections at the destination meanwhile", async () => {
   await client.call("connect", "direct", site("b").address, 80, 5003);
   await exchange("direct", "one", 1, "b", 5003);
   await client.call("sendUdp", ["direct"], site("b").address, 80);
-  assert.equal(await client.call("datagrams", 1), [`b ${network.clientAddress} direct`]);
+  // The flow from this client's port 4000 that came with the service goes on by the tunnel, so
+  // conntrack gives this one another port, and translates the answer back.
+  const [datagram] = await client.call<string[]>("datagrams", 1);
+  assert.match(datagram ?? "", new RegExp(`^b ${network.clientAddress}:\\d+ direct$`));
   assert.ok((await site("b").supervisor.call<number>("inletFlows", 1)) >= 2);
 });
 
@@ -99,6 +103,18 @@ test("begins new connections of its own from the destination's address", async (
   await service.call("send", "out", "hello");
   const [line] = await service.call<string[]>("lines", "out", 1);
   assert.match(line ?? "", new RegExp(`^client ${address}:\\d+ hello$`));
+});
+
+test("is no way for the destination into the source's network", async () => {
+  const { service, supervisor } = site("b");
+  const remoteAddress = network.clientAddress;
+  const flow = { protocol: "tcp", remoteAddress, remotePort: 7000, servicePort: 6000 };
+  await supervisor.call("setFlows", 1, [flow]);
+  await service.call("connect", "intruder", remoteAddress, 7000, 6000);
+  await service.call("send", "intruder", "hello");
+  await sleep(300);
+  assert.equal(await service.call("lines", "intruder", 0), []);
+  await service.call("hangUp", "intruder");
 });
 
 test("moves on, and connections of all earlier places follow", async () => {
@@ -121,7 +137,10 @@ test("comes home, and every connection still goes on", async () => {
     await client.call("send", "old", "six");
     await client.call("send", "direct", "three");
     await client.call("send", "to c", "two");
+    await client.call("sendUdp", ["home"], site("a").address, 80);
   });
+  // The datagram went by B and C; its sender must not look different from before.
+  assert.equal(await client.call("datagrams", 1), [`a ${network.clientAddress}:4000 home`]);
   assert.equal((await lines("old", 6))[5], `a ${network.clientAddress}:5001 six`);
   assert.equal((await lines("direct", 3))[2], `a ${network.clientAddress}:5003 three`);
   assert.equal((await lines("to c", 2))[1], `a ${network.clientAddress}:5005 two`);

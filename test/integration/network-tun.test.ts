@@ -1,9 +1,10 @@
 /** The TUN device itself: queue, batches, loss, end. In a namespace of its own, by an agent. */
-import { suite } from "uvu";
+
 import * as assert from "uvu/assert";
 import { run } from "../../src/lib/exec.js";
 import { type Agent, inNetns, startAgent } from "../lib/netns.js";
 import { requires } from "../lib/requires.js";
+import { suite } from "../lib/suite.js";
 
 if (!requires("root", "ip")) process.exit(0);
 

@@ -1,9 +1,10 @@
 /** Publishing, holding and releasing in one outer container's network namespace. */
 
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { sleep } from "../../src/lib/deadline.js";
 import { type Agent, openTestNetwork, serviceAddress, startAgent } from "../lib/netns.js";
 import { requires } from "../lib/requires.js";
+import { suite } from "../lib/suite.js";
 
 if (!requires("root", "ip", "nft", "iptables", "conntrack")) process.exit(0);
 
@@ -37,7 +38,7 @@ test("passes TCP and UDP on with the client's own address", async () => {
   await client.call("send", "tcp", "hello");
   assert.equal(await client.call("lines", "tcp", 1), [`a ${network.clientAddress}:5001 hello`]);
   await client.call("sendUdp", ["hello"], outer.address, 80);
-  assert.equal(await client.call("datagrams", 1), [`a ${network.clientAddress} hello`]);
+  assert.equal(await client.call("datagrams", 1), [`a ${network.clientAddress}:4000 hello`]);
 });
 
 test("keeps the supervisor's ports for itself", async () => {
@@ -87,7 +88,7 @@ test("holds new connections and datagrams, and lets them through in order", asyn
   assert.equal(await supervisor.call("isEngaged"), true);
 
   const releaseMs = await supervisor.call<number>("release");
-  const expected = texts.map((text) => `a ${network.clientAddress} ${text}`);
+  const expected = texts.map((text) => `a ${network.clientAddress}:4000 ${text}`);
   assert.equal(await client.call("datagrams", 50), expected);
   assert.equal(await client.call("lines", "begun", 1), [
     `a ${network.clientAddress}:5003 begun while held`,
@@ -99,12 +100,11 @@ test("holds new connections and datagrams, and lets them through in order", asyn
 
 test("drops what the service's kernel sends while held", async () => {
   await supervisor.call("engage");
-  await service.call("send", "out", "from the held service");
-  assert.is((await client.call<string[]>("datagrams", 0)).length, 0);
-  await new Promise((resolve) => setTimeout(resolve, 100));
-  assert.is((await service.call<string[]>("lines", "out", 1)).length, 1);
+  await service.call("push", "from the held service");
+  await sleep(150);
+  assert.is((await client.call<string[]>("lines", "tcp", 0)).length, 2);
   await supervisor.call("release");
-  assert.is((await service.call<string[]>("lines", "out", 2)).length, 2, "repeated by TCP");
+  assert.is((await client.call<string[]>("lines", "tcp", 3)).length, 3, "repeated by TCP");
 });
 
 test("bounds the queue and counts what it drops", async () => {
@@ -116,7 +116,7 @@ test("bounds the queue and counts what it drops", async () => {
   const answers = await client.call<string[]>("datagrams", 500);
   // Up to 15 places stay taken by packets read before (the kernel's ptr_ring frees in batches).
   assert.ok(answers.length <= queuePackets && answers.length > queuePackets - 16);
-  assert.is(answers.at(-1), `a ${network.clientAddress} ${answers.length - 1}`);
+  assert.is(answers.at(-1), `a ${network.clientAddress}:4000 ${answers.length - 1}`);
   assert.is(droppedPackets, 500 - answers.length);
 });
 
@@ -132,15 +132,15 @@ test("stays held when the supervisor is killed, and the next one takes over", as
   assert.equal(await supervisor.call("isEngaged"), true);
   await client.call("sendUdp", ["queued again"], outer.address, 80);
   await supervisor.call("release");
-  assert.equal(await client.call("datagrams", 1), [`a ${network.clientAddress} queued again`]);
+  assert.equal(await client.call("datagrams", 1), [`a ${network.clientAddress}:4000 queued again`]);
   await client.call("send", "tcp", "after the restart");
-  assert.is((await client.call<string[]>("lines", "tcp", 3)).length, 3);
+  assert.is((await client.call<string[]>("lines", "tcp", 4)).length, 4);
 });
 
 test("leaves nothing but the table when closed", async () => {
   await supervisor.call("closeHold");
   await client.call("send", "tcp", "still served");
-  assert.is((await client.call<string[]>("lines", "tcp", 4)).length, 4);
+  assert.is((await client.call<string[]>("lines", "tcp", 5)).length, 5);
 });
 
 test.run();

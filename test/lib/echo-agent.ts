@@ -24,7 +24,11 @@ serveAgent({
     await once(server, "listening");
     const datagramServer = createSocket("udp4").bind(port, localAddress);
     datagramServer.on("message", (message, from) => {
-      datagramServer.send(`${name} ${from.address} ${message}`, from.port, from.address);
+      datagramServer.send(
+        `${name} ${from.address}:${from.port} ${message}`,
+        from.port,
+        from.address,
+      );
     });
     await once(datagramServer, "listening");
   },

@@ -1,6 +1,6 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseConntrack } from "../../../src/network/flows.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("flows from conntrack");
 const address = "10.209.0.2";

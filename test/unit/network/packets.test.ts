@@ -1,4 +1,3 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import {
   addressNumber,
@@ -8,6 +7,7 @@ import {
   sourceAddress,
 } from "../../../src/network/packets.js";
 import { throwsWith } from "../../lib/errors.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("packets on a stream");
 

@@ -1,6 +1,6 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { holdMark, type Ruleset, renderRuleset } from "../../../src/network/ruleset.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("nft ruleset");
 const network = { address: "10.209.0.2", bridge: "br-svc", outerAddress: "10.88.0.2" };
