@@ -14,6 +14,11 @@ export async function recordExit(exitCode: number, reason: string): Promise<void
   await writeFile(exitCodePath, String(exitCode));
 }
 
+/** True when the outer container is about to end, not only this supervisor. */
+export function isExitRecorded(): boolean {
+  return existsSync(exitCodePath);
+}
+
 export function describeExit(exit: ServiceExit): string {
   if (exit.outOfMemory) return `the service ran out of memory (exit code ${exit.exitCode})`;
   return exit.exitCode > 128
@@ -28,7 +33,8 @@ export function describeExit(exit: ServiceExit): string {
  */
 export function failureExitCode(thrown: unknown): number {
   const error = UmsError.from(thrown);
-  if (error.kind === "usage") return 78;
+  // A damaged journal: whether this copy may run is unknown, so none is started.
+  if (error.kind === "usage" || error.code === "ERR_JOURNAL_CORRUPT") return 78;
   if (error.code === "ERR_DOCKERD_NOT_READY") return 69;
   if (/executable file not found|no such file or directory.*: unknown/i.test(error.message)) {
     return 127;

@@ -9,12 +9,13 @@ import { openJournal } from "../migration/journal.js";
 import { createNestedService, type NestedService } from "../nested/service.js";
 import { createBoot } from "./boot.js";
 import { createDataPlane } from "./data-plane.js";
-import { describeExit, failureExitCode, recordExit } from "./exit.js";
+import { describeExit, failureExitCode, isExitRecorded, recordExit } from "./exit.js";
 import { type Check, openHttpServer } from "./http.js";
 import { type Migration, openMigration } from "./migration.js";
 import { readOwnership } from "./ownership.js";
 import { createPublisher } from "./publish-ports.js";
-import { markStarted, runService, unmarkStarted } from "./run-service.js";
+import { prepareResolver } from "./resolver.js";
+import { isStarted, markStarted, runService, unmarkStarted } from "./run-service.js";
 import { listenToSignals } from "./signals.js";
 import { openSpecStore } from "./spec-store.js";
 import { openStdio } from "./stdio.js";
@@ -61,15 +62,16 @@ export async function runSupervisor(options: SupervisorOptions): Promise<number>
     return exit.exitCode;
   } catch (thrown) {
     const error = UmsError.from(thrown);
+    const fields = { err: error, code: error.code, hint: error.hint };
+    if (isStarted(runDir)) {
+      // Ending the outer container would end the service too. The entrypoint takes an end
+      // without a recorded exit code for a crash, and the next supervisor takes the service over.
+      log.fatal(fields, "supervisor failed; the service goes on");
+      throw error;
+    }
     const exitCode = failureExitCode(error);
-    log.fatal(
-      { err: error, code: error.code, hint: error.hint, exitCode },
-      "supervisor cannot go on",
-    );
-    await recordExit(
-      exitCode,
-      `${error.message}${error.hint === undefined ? "" : ` (${error.hint})`}`,
-    );
+    log.fatal({ ...fields, exitCode }, "supervisor cannot go on");
+    await recordExit(exitCode, [error.message, error.hint ?? ""].join(" ").trim());
     return exitCode;
   } finally {
     await boot.close();
@@ -96,7 +98,7 @@ async function superviseService(
   const daemon = await boot.step("start dockerd", openDaemonMs, () =>
     openDaemon(daemonOptions(config, engine, surroundings, log)),
   );
-  boot.onClose("dockerd", () => daemon.close("stop"));
+  boot.onClose("dockerd", () => daemon.close(isExitRecorded() ? "stop" : "leave"));
 
   const stdio = await boot.step("open standard streams", openStdioMs, () =>
     openStdio(surroundings),

@@ -51,7 +51,11 @@ export async function runService(options: RunServiceOptions): Promise<RunOutcome
     if ((await service.inspect())?.State.Running === true) await service.adopt();
     return { kind: "standby" };
   }
-  if (stored !== undefined && wasStarted(options) && (await service.inspect()) !== undefined) {
+  if (
+    stored !== undefined &&
+    isStarted(options.runDir) &&
+    (await service.inspect()) !== undefined
+  ) {
     log.info({ serviceId: stored.spec.serviceId }, "nested service adopted");
     await service.adopt();
     return { kind: "running", spec: stored.spec };
@@ -70,16 +74,17 @@ export async function markStarted(runDir: string): Promise<void> {
   await writeFile(join(runDir, startedMark), "");
 }
 
+/** True when the service was started in this life of the outer container, and has not left. */
+export function isStarted(runDir: string): boolean {
+  return existsSync(join(runDir, startedMark));
+}
+
 /** Notes that the service has left in this life of the outer container. */
 export async function unmarkStarted(runDir: string): Promise<void> {
   await rm(join(runDir, startedMark), { force: true });
 }
 
 const startedMark = "service-started";
-
-function wasStarted(options: RunServiceOptions): boolean {
-  return existsSync(join(options.runDir, startedMark));
-}
 
 async function specFromSurroundings(
   options: RunServiceOptions,
