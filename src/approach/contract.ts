@@ -48,7 +48,7 @@ export interface SourceSide {
   sendImage(session: SourceSession): Promise<void>;
   /** Sends files while the service runs. */
   presync(session: SourceSession): Promise<void>;
-  /** Opens what the freeze will need, so that nothing is set up while frozen. */
+  /** Opens what the freeze will need; the destination is armed and takes the streams. */
   ready(session: SourceSession): Promise<void>;
   /** Holds the data plane, then freezes. */
   freeze(): Promise<void>;

@@ -103,7 +103,8 @@ export function reduceDestination(
 }
 
 function reserve(state: DestinationState, migrationId: string, epoch: number): DestinationStep {
-  const free: DestinationPhase[] = ["PASSIVE", "REFUSED", "DISCARDED"];
+  // RUNNING: the service came and, as the runner has made sure, has left again.
+  const free: DestinationPhase[] = ["PASSIVE", "REFUSED", "DISCARDED", "RUNNING"];
   if (!free.includes(state.phase) || state.migrationId === migrationId) return stay(state);
   return { state: { phase: "RESERVED", migrationId, epoch }, journal: true, effects: [] };
 }

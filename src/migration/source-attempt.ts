@@ -127,8 +127,8 @@ export class SourceAttempt {
     this.checkCancelled();
     await this.timed("presync", () => side.presync(session));
     this.checkCancelled();
-    await this.timed("ready", () => side.ready(session));
     await this.timed("arm", () => peer.arm(this.options.ref));
+    await this.timed("ready", () => side.ready(session));
     this.checkCancelled();
     await this.options.dispatch({ type: "converged" });
   }

@@ -174,8 +174,9 @@ class ContainerDestination implements DestinationSide {
 
   async thaw(): Promise<void> {
     const freezer = await this.frozen();
-    await freezer?.thaw();
+    // A hold of an earlier stay here: what it queued is for the service that comes to life now.
     await this.plane?.hold.release();
+    await freezer?.thaw();
     if (freezer === undefined) {
       // The outer container was restarted after OWNER: the service starts as any other would.
       await this.deps.service.start();
