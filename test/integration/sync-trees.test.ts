@@ -91,12 +91,17 @@ function describeTree(path: string): string {
   return `${list}\n${attributes}`;
 }
 
+/** user::rw-, user:1234:r--, group::r--, mask::rw-, other::r-- (kernel posix_acl_xattr.h). */
+const aclOfUser1234 =
+  "0x0200000001000600ffffffff02000400d204000004000400ffffffff10000600ffffffff20000400ffffffff";
+
 const firstContent = `
   mkdir -p plain deep/er/est opaque; echo hello > plain/a; echo other > plain/b; : > plain/empty
   ln plain/a plain/a-link; ln -s ../plain/a deep/link; ln -s /etc/passwd deep/absolute; mkfifo deep/fifo
   mknod whiteout c 0 0; mknod block b 7 9; chmod 4755 plain/b; chown 1234:4321 plain/b deep
   setfattr -n trusted.overlay.opaque -v y opaque; setfattr -n user.note -v n plain/a
   setfattr -n trusted.overlay.origin -v handle plain/empty
+  setfattr -n system.posix_acl_access -v ${aclOfUser1234} plain/a
   setfattr -n security.capability -v 0x0100000200040000000000000000000000000000 plain/b
   dd if=/dev/urandom of=big bs=1M count=4 status=none; truncate -s 8M sparse
   printf 'x' > "odd name
@@ -276,7 +281,6 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
     await work;
     return "none";
   } catch (error) {
-    if (process.env["SYDEBUG"]) console.log(error);
     return error instanceof UmsError ? error.code : String(error);
   }
 }
