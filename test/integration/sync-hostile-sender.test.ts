@@ -6,10 +6,11 @@ import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from "node:
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { within } from "../../src/lib/deadline.js";
 import { createTreeReceiver, type TreeReceiver } from "../../src/sync/rsync-receiver.js";
+import { requires } from "../lib/requires.js";
+import { suite } from "../lib/suite.js";
 
 const test = suite("hostile sender");
 const secret = "0123456789abcdef0123456789abcdef";
@@ -144,4 +145,4 @@ test("gets no daemon for a wrong greeting", async () => {
   assert.equal(await readdir(at("tree")), ["kept"]);
 });
 
-test.run();
+if (requires("root", "rsync")) test.run();

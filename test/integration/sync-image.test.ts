@@ -5,11 +5,12 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { PassThrough, Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { UmsError } from "../../src/errors.js";
 import { within } from "../../src/lib/deadline.js";
 import { presentLayers, receiveImage, sendImage } from "../../src/sync/image-layers.js";
+import { requires } from "../lib/requires.js";
+import { suite } from "../lib/suite.js";
 
 const prefix = `ums-test-image-${process.pid}`;
 const base = `${prefix}-base`;
@@ -143,4 +144,4 @@ function codeOf(outcome: PromiseSettledResult<unknown>): string {
   return outcome.reason instanceof UmsError ? outcome.reason.code : String(outcome.reason);
 }
 
-test.run();
+if (requires("docker")) test.run();

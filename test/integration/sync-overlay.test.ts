@@ -6,13 +6,14 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import koffi from "koffi";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type MountedTree, mappedFiles } from "../../src/sync/mapped-files.js";
 import { freeBytes, measureTree } from "../../src/sync/measure.js";
 import { createTreeReceiver, flushTree } from "../../src/sync/rsync-receiver.js";
 import { syncTree } from "../../src/sync/rsync-sender.js";
 import type { FileTree } from "../../src/sync/tree.js";
+import { requires } from "../lib/requires.js";
+import { suite } from "../lib/suite.js";
 
 const test = suite("synchronization of live file systems");
 const timeoutMs = 20_000;
@@ -162,4 +163,4 @@ test("measures allocated bytes and inodes, holes and links once", async () => {
   assert.ok((await freeBytes(directory)) > 0);
 });
 
-test.run();
+if (requires("root", "rsync", "getfattr")) test.run();

@@ -6,13 +6,14 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { UmsError } from "../../src/errors.js";
 import { within } from "../../src/lib/deadline.js";
 import { createTreeReceiver } from "../../src/sync/rsync-receiver.js";
 import { prepareSync, syncTree } from "../../src/sync/rsync-sender.js";
 import type { FileTree } from "../../src/sync/tree.js";
+import { requires } from "../lib/requires.js";
+import { suite } from "../lib/suite.js";
 
 interface Pair {
   directory: string;
@@ -285,4 +286,4 @@ async function codeOf(work: Promise<unknown>): Promise<string> {
   }
 }
 
-test.run();
+if (requires("root", "rsync", "setfattr")) test.run();

@@ -1,6 +1,6 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { presentLayers } from "../../../src/sync/image-layers.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("present layers");
 

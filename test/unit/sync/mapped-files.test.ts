@@ -1,6 +1,6 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseMaps } from "../../../src/sync/mapped-files.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("mapped files");
 

@@ -1,7 +1,7 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { rsyncFailure } from "../../../src/sync/rsync-errors.js";
 import type { SyncPass } from "../../../src/sync/tree.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("rsync errors");
 

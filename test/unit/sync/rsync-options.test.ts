@@ -1,6 +1,6 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { anchoredPattern, daemonConfig, senderArgv } from "../../../src/sync/rsync-options.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("rsync options");
 
