@@ -55,6 +55,7 @@ stage_application() {
   local package
   mkdir -p "$app/dist"
   rsync -a --delete --delete-excluded --exclude='*.d.ts' dist/src "$app/dist/"
+  rsync -a --delete proto "$app/"
   cp package.json "$app/"
   npm ls --omit=dev --all --parseable 2>/dev/null | sed -n "s|^$PWD/||p" >build/packages.txt
   [ -s build/packages.txt ] || die "npm lists no production package: run make deps"
