@@ -1,14 +1,10 @@
 /** `ums migrate`: moves the service and shows how it goes. */
-import type { ServiceError } from "@grpc/grpc-js";
 import type { Command } from "commander";
 import { exitCodes, UmsError } from "../errors.js";
-import type { MigrateEvent, Result } from "../gen/ums/migration/v1/migration.js";
-import { failureFromWire } from "../peer/convert.js";
-import { fromServiceError } from "../peer/grpc-status.js";
-import { addConnectionFlags, type ConnectionFlags, connectSupervisor } from "./connection.js";
-import { toJson } from "./json.js";
+import type { ResultView } from "../migration/view.js";
+import { addConnectionFlags, type ConnectionFlags, withSupervisor } from "./connection.js";
 import type { CliContext } from "./program.js";
-import { createProgressView } from "./progress-view.js";
+import { createProgressDisplay } from "./progress-display.js";
 
 interface MigrateFlags extends ConnectionFlags {
   to: string;
@@ -28,55 +24,55 @@ export function registerMigrate(program: Command, context: CliContext): void {
     .action(async (service: string | undefined, flags: MigrateFlags) => {
       const result = await migrate(service ?? "", flags);
       if (flags.output === "json") process.stdout.write(`${toJson(result)}\n`);
-      if (result.failure !== undefined) context.setExitCode(reportFailure(result));
+      if (result.failure === undefined) return;
+      context.setExitCode(exitCodes[result.failure.kind]);
+      process.stderr.write(explain(result.failure, result.runsOn));
     });
 }
 
-async function migrate(service: string, flags: MigrateFlags): Promise<Result> {
+async function migrate(service: string, flags: MigrateFlags): Promise<ResultView> {
   const downtimeBudgetMs = Number(flags.downtimeBudget);
   if (!Number.isInteger(downtimeBudgetMs) || downtimeBudgetMs < 1) {
-    throw new UmsError("ERR_CONFIG_INVALID", `"${flags.downtimeBudget}" is not milliseconds`);
+    throw new UmsError(
+      "ERR_CONFIG_INVALID",
+      `"${flags.downtimeBudget}" is not a number of milliseconds`,
+    );
   }
-  const client = await connectSupervisor(flags);
-  const view = createProgressView(flags.output === "json" ? undefined : process.stdout);
+  const display = createProgressDisplay(flags.output === "json" ? undefined : process.stdout);
   try {
-    const call = client.migrate({
-      destination: flags.to,
-      destinationName: flags.name ?? "",
-      service,
-      downtimeBudgetMs,
-    });
-    return await new Promise<Result>((resolve, reject) => {
-      let result: Result | undefined;
-      call.on("data", ({ event }: MigrateEvent) => {
-        if (event?.$case === "progress") view.show(event.value);
-        if (event?.$case === "result") result = event.value;
-      });
-      call.on("error", (error) => reject(fromServiceError(error as ServiceError, "Migrate")));
-      call.on("end", () => {
-        if (result === undefined) {
-          reject(new UmsError("ERR_PEER_UNREACHABLE", "the supervisor ended without a result"));
-          return;
-        }
-        view.end(result);
-        resolve(result);
-      });
-    });
+    const result = await withSupervisor(flags, (client) =>
+      client.migrate(
+        {
+          destination: flags.to,
+          destinationName: flags.name ?? "",
+          service,
+          downtimeBudgetMs,
+        },
+        (progress) => display.show(progress),
+      ),
+    );
+    display.end(result);
+    return result;
   } finally {
-    view.close();
-    client.close();
+    display.close();
   }
 }
 
-/** Says what failed, where the service runs, and what to do. */
-function reportFailure({ failure, runsOn }: Result): number {
-  if (failure === undefined) return 0;
-  const error = failureFromWire(failure);
-  process.stderr.write(`ums: ${error.message} (${failure.code})\n`);
-  process.stderr.write(`  the service runs on the ${runsOn}\n`);
-  if (failure.hint !== "") process.stderr.write(`  ${failure.hint}\n`);
-  if (failure.logTail !== "") {
-    process.stderr.write(`${failure.logTail.replace(/^/gm, "  | ")}\n`);
-  }
-  return exitCodes[error.kind];
+/** What failed, where the service runs, what to do, and the tool's own words. */
+function explain(failure: UmsError, runsOn: string): string {
+  const { message, code, hint } = failure;
+  const logTail = failure.details["logTail"];
+  return [
+    `ums: ${message} (${code})`,
+    `  the service runs on the ${runsOn}`,
+    ...(hint === undefined ? [] : [`  ${hint}`]),
+    ...(typeof logTail === "string" ? [logTail.replace(/^/gm, "  | ")] : []),
+    "",
+  ].join("\n");
+}
+
+function toJson({ failure, ...result }: ResultView): string {
+  if (failure === undefined) return JSON.stringify(result);
+  const { code, message, hint, details } = failure;
+  return JSON.stringify({ ...result, failure: { code, message, hint, details } });
 }

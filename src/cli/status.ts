@@ -1,9 +1,7 @@
 /** `ums ps`, `ums status`, `ums cancel`. */
 import type { Command } from "commander";
-import type { CancelResponse, GetStatusResponse } from "../gen/ums/migration/v1/migration.js";
-import { callSupervisor } from "./call.js";
-import { addConnectionFlags, type ConnectionFlags, connectSupervisor } from "./connection.js";
-import { toJson } from "./json.js";
+import type { ServiceStatus } from "../migration/view.js";
+import { addConnectionFlags, type ConnectionFlags, withSupervisor } from "./connection.js";
 
 type Flags = ConnectionFlags & { output: "text" | "json" };
 
@@ -11,57 +9,41 @@ export function registerStatus(program: Command): void {
   addConnectionFlags(program.command("ps"))
     .description("list the service of this outer container")
     .option("--output <format>", "text or json", "text")
-    .action(async (flags: Flags) => {
-      const status = await readStatus(flags);
-      print(flags, status, table(status));
-    });
+    .action((flags: Flags) => show(flags, table));
 
   addConnectionFlags(program.command("status"))
     .description("say who owns the service, where it runs and what to do")
     .option("--output <format>", "text or json", "text")
-    .action(async (flags: Flags) => {
-      const status = await readStatus(flags);
-      print(flags, status, describe(status));
-    });
+    .action((flags: Flags) => show(flags, describe));
 
   addConnectionFlags(program.command("cancel"))
     .description("stop a migration that is not committed; the service stays here")
     .argument("[migration]", "id of the migration (default: the one under way)")
     .action(async (migrationId: string | undefined, flags: ConnectionFlags) => {
-      const client = await connectSupervisor(flags);
-      const answer = await callSupervisor<CancelResponse>(client, "Cancel", (options, done) =>
-        client.cancel({ migrationId: migrationId ?? "" }, ...options, done),
-      );
-      process.stdout.write(`${answer.migrationId} cancelled\n`);
+      const id = await withSupervisor(flags, (client) => client.cancel(migrationId ?? ""));
+      process.stdout.write(`${id} cancelled\n`);
     });
 }
 
-async function readStatus(flags: Flags): Promise<GetStatusResponse> {
-  const client = await connectSupervisor(flags);
-  return callSupervisor<GetStatusResponse>(client, "GetStatus", (options, done) =>
-    client.getStatus({}, ...options, done),
-  );
+async function show(flags: Flags, format: (status: ServiceStatus) => string): Promise<void> {
+  const status = await withSupervisor(flags, (client) => client.status());
+  const isJson = flags.output === "json";
+  process.stdout.write(isJson ? `${JSON.stringify(status)}\n` : format(status));
 }
 
-function print(flags: Flags, status: GetStatusResponse, text: string): void {
-  process.stdout.write(flags.output === "json" ? `${toJson(status)}\n` : text);
-}
-
-function table({ name, image, state, here, peer }: GetStatusResponse): string {
+function table({ name, image, state, here, peer }: ServiceStatus): string {
   const rows = [
     ["SERVICE", "IMAGE", "STATE", "HERE", "PEER"],
     [name || "-", image || "-", state, here, peer || "-"],
   ];
-  const widths = rows[0]?.map((_, column) =>
-    Math.max(...rows.map((row) => row[column]?.length ?? 0)),
-  );
+  const width = (column: number) => Math.max(...rows.map((row) => row[column]?.length ?? 0));
   return rows
-    .map((row) => row.map((cell, column) => cell.padEnd(widths?.[column] ?? 0)).join("  "))
+    .map((row) => row.map((cell, column) => cell.padEnd(width(column))).join("  "))
     .map((line) => `${line.trimEnd()}\n`)
     .join("");
 }
 
-function describe(status: GetStatusResponse): string {
+function describe(status: ServiceStatus): string {
   const lines: [string, string][] = [
     ["service", `${status.name || "-"} ${status.serviceId}`.trim()],
     ["image", status.image || "-"],

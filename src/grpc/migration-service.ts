@@ -2,7 +2,6 @@
 import type { ServerWritableStream } from "@grpc/grpc-js";
 import { UmsError } from "../errors.js";
 import type {
-  GetStatusResponse,
   MigrateEvent,
   MigrateRequest,
   MigrationServer,
@@ -10,6 +9,7 @@ import type {
 } from "../gen/ums/migration/v1/migration.js";
 import type { MigrationReport } from "../migration/report.js";
 import type { SourceRunner } from "../migration/source-runner.js";
+import type { ServiceStatus } from "../migration/view.js";
 import { failureToWire } from "../peer/convert.js";
 import { toServiceError } from "../peer/grpc-status.js";
 import { identify, unary } from "./handlers.js";
@@ -19,7 +19,7 @@ export interface MigrationServiceDeps {
   authorize: Authorize;
   /** @throws ERR_SERVICE_NOT_FOUND when no service is here */
   source(): SourceRunner;
-  status(): Promise<GetStatusResponse>;
+  status(): ServiceStatus;
   /** Names the service goes by. */
   isOurs(service: string): boolean;
 }
@@ -31,7 +31,15 @@ const progressIntervalMs = 100;
 export function createMigrationService(deps: MigrationServiceDeps): MigrationServer {
   const { authorize } = deps;
   return {
-    getStatus: unary(authorize, () => deps.status()),
+    getStatus: unary(authorize, async () => {
+      const { epoch, relayedPackets, relayedBytes, ...status } = deps.status();
+      return {
+        ...status,
+        epoch: BigInt(epoch),
+        relayedPackets: BigInt(relayedPackets),
+        relayedBytes: BigInt(relayedBytes),
+      };
+    }),
     cancel: unary(authorize, async ({ migrationId }) => {
       const source = deps.source();
       if (migrationId !== "" && migrationId !== source.state.migrationId) {

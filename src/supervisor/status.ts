@@ -1,8 +1,8 @@
 /** What `ums status` says. */
-import type { GetStatusResponse } from "../gen/ums/migration/v1/migration.js";
 import type { DestinationState } from "../migration/destination-state.js";
 import type { SourceRunner } from "../migration/source-runner.js";
 import { isUndecided } from "../migration/source-state.js";
+import type { ServiceStatus } from "../migration/view.js";
 import type { NestedService } from "../nested/service.js";
 import type { ServiceSpec } from "../spec.js";
 
@@ -14,7 +14,7 @@ export interface StatusFacts {
   relayed: { packets: number; bytes: number };
 }
 
-export async function describeStatus(facts: StatusFacts): Promise<GetStatusResponse> {
+export function describeStatus(facts: StatusFacts): ServiceStatus {
   const { spec, source, destination, service, relayed } = facts;
   const isReceiving = source === undefined || !["PASSIVE", "RUNNING"].includes(destination.phase);
   const state = source === undefined ? destination.phase : source.state.phase;
@@ -23,17 +23,17 @@ export async function describeStatus(facts: StatusFacts): Promise<GetStatusRespo
     serviceId: spec?.serviceId ?? "",
     image: spec?.image.reference ?? "",
     state,
-    epoch: BigInt(source?.state.epoch ?? destination.epoch ?? 0),
+    epoch: source?.state.epoch ?? destination.epoch ?? 0,
     migrationId: source?.state.migrationId ?? (isReceiving ? (destination.migrationId ?? "") : ""),
     peer: source?.destination?.address ?? "",
     here: here(service, source),
     explanation: explain(facts),
-    relayedPackets: BigInt(relayed.packets),
-    relayedBytes: BigInt(relayed.bytes),
+    relayedPackets: relayed.packets,
+    relayedBytes: relayed.bytes,
   };
 }
 
-function here(service: NestedService, source: SourceRunner | undefined): string {
+function here(service: NestedService, source: SourceRunner | undefined): ServiceStatus["here"] {
   const frozen = ["FREEZING", "FROZEN", "COMMITTED", "DONE"];
   if (source !== undefined && frozen.includes(source.state.phase)) return "frozen";
   return service.state() === "running" ? "running" : "none";

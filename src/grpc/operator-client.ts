@@ -1,0 +1,148 @@
+/** A supervisor, as an operator's tool calls it. */
+import {
+  type CallOptions,
+  type ChannelCredentials,
+  credentials,
+  Metadata,
+  type ServiceError,
+} from "@grpc/grpc-js";
+import { UmsError } from "../errors.js";
+import {
+  type GetStatusResponse,
+  type MigrateEvent,
+  type MigrateRequest,
+  MigrationClient,
+  type Progress,
+  type Result,
+} from "../gen/ums/migration/v1/migration.js";
+import type { ProgressView, ResultView, ServiceStatus } from "../migration/view.js";
+import { failureFromWire } from "../peer/convert.js";
+import { fromServiceError } from "../peer/grpc-status.js";
+import type { TlsIdentity } from "../transfer/security.js";
+import { serverIdentityCheck } from "../transfer/security.js";
+
+export interface MigrateOrder {
+  /** `HOST:PORT`. */
+  destination: string;
+  /** Name its certificate must carry; empty: any peer. */
+  destinationName: string;
+  /** Empty: the service there. */
+  service: string;
+  downtimeBudgetMs: number;
+}
+
+/** Every call throws the supervisor's own error, or ERR_PEER_*, ERR_DEADLINE. */
+export interface OperatorClient {
+  status(): Promise<ServiceStatus>;
+  /** Resolves with the outcome, a failed one too. */
+  migrate(order: MigrateOrder, onProgress: (progress: ProgressView) => void): Promise<ResultView>;
+  /** Empty: the migration under way. Returns its id. */
+  cancel(migrationId: string): Promise<string>;
+  close(): void;
+}
+
+const callTimeoutMs = 10_000;
+
+/** @param path the supervisor's unix socket */
+export function connectLocal(path: string): OperatorClient {
+  return connect(`unix:${path}`, credentials.createInsecure());
+}
+
+/** @param address `ip:port`, already resolved */
+export function connectRemote(address: string, identity: TlsIdentity): OperatorClient {
+  const { ca, cert, key } = identity;
+  return connect(
+    address,
+    credentials.createSsl(Buffer.from(ca), Buffer.from(key), Buffer.from(cert), {
+      checkServerIdentity: serverIdentityCheck(identity, undefined) as never,
+    }),
+  );
+}
+
+function connect(address: string, channel: ChannelCredentials): OperatorClient {
+  const client = new MigrationClient(address, channel);
+  return {
+    async status() {
+      const answer = await unary<GetStatusResponse>("GetStatus", (...rest) =>
+        client.getStatus({}, ...rest),
+      );
+      return statusFromWire(answer);
+    },
+    migrate: (order, onProgress) => migrate(client, order, onProgress),
+    async cancel(migrationId) {
+      const answer = await unary<{ migrationId: string }>("Cancel", (...rest) =>
+        client.cancel({ migrationId }, ...rest),
+      );
+      return answer.migrationId;
+    },
+    close: () => client.close(),
+  };
+}
+
+function unary<A>(
+  name: string,
+  call: (
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    done: (error: ServiceError | null, answer: A) => void,
+  ) => void,
+): Promise<A> {
+  return new Promise((resolve, reject) => {
+    call(new Metadata(), { deadline: Date.now() + callTimeoutMs }, (error, answer) => {
+      if (error === null) resolve(answer);
+      else reject(fromServiceError(error, name));
+    });
+  });
+}
+
+function migrate(
+  client: MigrationClient,
+  order: MigrateRequest,
+  onProgress: (progress: ProgressView) => void,
+): Promise<ResultView> {
+  return new Promise((resolve, reject) => {
+    let result: ResultView | undefined;
+    const call = client.migrate(order);
+    call.on("data", ({ event }: MigrateEvent) => {
+      if (event?.$case === "progress") onProgress(progressFromWire(event.value));
+      if (event?.$case === "result") result = resultFromWire(event.value);
+    });
+    call.on("error", (error) => reject(fromServiceError(error as ServiceError, "Migrate")));
+    call.on("end", () => {
+      if (result !== undefined) return resolve(result);
+      reject(
+        new UmsError("ERR_PEER_UNREACHABLE", "the supervisor went away before the outcome", {
+          hint: "the migration goes on or is undone by itself; `ums status` tells",
+        }),
+      );
+    });
+  });
+}
+
+function statusFromWire(wire: GetStatusResponse): ServiceStatus {
+  const { here } = wire;
+  return {
+    ...wire,
+    here: here === "running" || here === "frozen" ? here : "none",
+    epoch: Number(wire.epoch),
+    relayedPackets: Number(wire.relayedPackets),
+    relayedBytes: Number(wire.relayedBytes),
+  };
+}
+
+function progressFromWire(wire: Progress): ProgressView {
+  return {
+    ...wire,
+    bytesSent: Number(wire.bytesSent),
+    bytesTotal: Number(wire.bytesTotal),
+    elapsedMs: Number(wire.elapsedMs),
+  };
+}
+
+function resultFromWire(wire: Result): ResultView {
+  return {
+    ...wire,
+    bytesSent: Number(wire.bytesSent),
+    failure: wire.failure === undefined ? undefined : failureFromWire(wire.failure),
+  };
+}
