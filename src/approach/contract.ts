@@ -56,8 +56,10 @@ export interface SourceSide {
   dump(session: SourceSession): Promise<Dumped>;
   /** Lets the service run here again and releases what was held. Idempotent, also from cold. */
   thaw(): Promise<void>;
-  /** Sends held and later traffic to the destination, then ends the frozen copy. Idempotent. */
-  depart(session: SourceSession | undefined): Promise<void>;
+  /** Sends held and later traffic to where the service is now. Idempotent, also from cold. */
+  relay(): void;
+  /** As `relay`, then ends the frozen copy. Idempotent, also from cold. */
+  depart(): Promise<void>;
 }
 
 /** The end that receives the service. One migration at a time. */

@@ -68,17 +68,23 @@ export function createPeerService(deps: PeerServiceDeps): PeerServer {
       await destination.abort(fromSource(request, caller), request.reason);
       return {};
     }),
-    query: unary(authorize, async (request) => {
-      const source = deps.source();
-      const { state } = destination;
-      if (state.migrationId === request.migrationId) {
-        return { state: state.phase, decision: "", manifestDigest: state.digest ?? "" };
-      }
-      if (source === undefined) return { state: "UNKNOWN", decision: "ABORT", manifestDigest: "" };
-      const decision = answerQuery(source, request.migrationId);
-      return { state: source.phase, decision, manifestDigest: source.digest ?? "" };
-    }),
+    query: unary(authorize, async (request) => ({
+      ...answerFor(deps, request.migrationId),
+      dataPort: deps.dataPort,
+    })),
   };
+}
+
+function answerFor({ destination, source }: PeerServiceDeps, migrationId: string) {
+  const { state } = destination;
+  if (state.migrationId === migrationId) {
+    return { state: state.phase, decision: "", manifestDigest: state.digest ?? "" };
+  }
+  const own = source();
+  // A source that was never here has committed nothing: presumed abort.
+  if (own === undefined) return { state: "UNKNOWN", decision: "ABORT", manifestDigest: "" };
+  const decision = answerQuery(own, migrationId);
+  return { state: own.phase, decision, manifestDigest: own.digest ?? "" };
 }
 
 function fromDecision(decision: Decision) {

@@ -25,7 +25,7 @@ export interface PeerLink {
   openStream(
     dataPort: number,
     header: { migrationId: string; kind: StreamKind; name: string },
-    signal: AbortSignal,
+    signal?: AbortSignal,
   ): Promise<Duplex>;
   close(): void;
 }
@@ -218,7 +218,7 @@ export class SourceAttempt {
 
   private async depart(): Promise<void> {
     await this.untilDone("the frozen copy could not be ended yet", () =>
-      this.timed("depart", () => this.deps.side.depart(this.session)),
+      this.timed("depart", () => this.deps.side.depart()),
     );
     await this.options.dispatch({ type: "killed" });
     this.disconnect();

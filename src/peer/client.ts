@@ -47,8 +47,17 @@ export interface Peer {
   prepare(ref: Ref, digest: string, flows: Flow[], timeoutMs: number): Promise<Decision>;
   commit(ref: Ref, digest: string): Promise<Decision>;
   abort(ref: Ref, reason: string): Promise<void>;
-  query(ref: Ref): Promise<{ state: string; decision: string; digest: string }>;
+  query(ref: Ref): Promise<QueryAnswer>;
   close(): void;
+}
+
+export interface QueryAnswer {
+  /** State of docs/switchover.md, or UNKNOWN. */
+  state: string;
+  /** Of a source: PENDING, COMMIT or ABORT. */
+  decision: string;
+  digest: string;
+  dataPort: number;
 }
 
 export interface Ref {
@@ -122,8 +131,8 @@ export function connectPeer(address: string, tls: PeerTls): Peer {
       await abort({ migration: toWire(ref), reason });
     },
     async query(ref) {
-      const { state, decision, manifestDigest } = await query(toWire(ref));
-      return { state, decision, digest: manifestDigest };
+      const { manifestDigest, ...answer } = await query(toWire(ref));
+      return { ...answer, digest: manifestDigest };
     },
     close: () => client.close(),
   };

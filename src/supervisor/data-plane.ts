@@ -13,6 +13,8 @@ import type { Publisher } from "./publish-ports.js";
 export interface DataPlane {
   /** Makes network, publishing and hold of a service ready; keeps what fits. */
   open(spec: ServiceSpec): Promise<ServiceDataPlane>;
+  /** What `open` made; undefined before it. */
+  current(): ServiceDataPlane | undefined;
   /** @throws TypeError before `open` */
   hold(): Hold;
   /** Packets and bytes relayed so far, both ways. */
@@ -53,6 +55,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       hold ??= await openHold({ rules });
       return { hold, openInlet: nextInlet };
     },
+    current: () => (hold === undefined ? undefined : { hold, openInlet: nextInlet }),
     hold() {
       if (hold === undefined) throw new TypeError("the hold before the network");
       return hold;

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { createContainerDestination } from "../approach/container/destination.js";
 import { probeFacts } from "../approach/container/facts.js";
 import { createContainerSource } from "../approach/container/source.js";
+import type { SourceSide } from "../approach/contract.js";
 import type { Config } from "../config.js";
 import type { Engine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
@@ -76,6 +77,7 @@ export async function openMigration(deps: MigrationDeps): Promise<Migration> {
 
 class OpenMigration implements Migration {
   private source: SourceRunner | undefined;
+  private sourceSide: SourceSide | undefined;
   private destination!: DestinationRunner;
   private spec: ServiceSpec | undefined;
   private readonly servers: (GrpcServer | DataServer)[] = [];
@@ -105,7 +107,8 @@ class OpenMigration implements Migration {
           service,
           engine,
           facts,
-          dataPlane: (spec) => plane.open(spec),
+          openDataPlane: (spec) => plane.open(spec),
+          dataPlane: () => plane.current(),
           ownMounts: deps.ownMounts,
           isReturning: async (serviceId) => (await deps.store.read())?.spec.serviceId === serviceId,
           store: (spec) => this.keep(spec),
@@ -154,19 +157,22 @@ class OpenMigration implements Migration {
 
   private createSource(state: SourceState): SourceRunner {
     const { service, engine, plane, log, journal, config, runDir } = this.deps;
+    const side = createContainerSource({
+      service,
+      engine,
+      facts: this.facts,
+      log,
+      runDir: join(runDir, "send"),
+      hold: () => plane.hold(),
+      spec: () => this.needSpec(),
+      openRelay: () => this.openRelay(),
+    });
+    this.sourceSide = side;
     return createSourceRunner(
       {
         journal,
         log,
-        side: createContainerSource({
-          service,
-          engine,
-          facts: this.facts,
-          log,
-          runDir: join(runDir, "send"),
-          hold: () => plane.hold(),
-          spec: () => this.needSpec(),
-        }),
+        side,
         ownPeerPort: config.UMS_PEER_PORT,
         connect: (destination) => this.needLinks().connect(destination),
         onState: (next) => {
@@ -194,10 +200,12 @@ class OpenMigration implements Migration {
   private async recover(): Promise<void> {
     const { journal, plane } = this.deps;
     const { last } = journal;
-    if (this.spec !== undefined && this.deps.ownership.mayRun !== "none") {
+    const hasLeft = this.source?.state.phase === "RETIRED";
+    if (this.spec !== undefined && (hasLeft || this.deps.ownership.mayRun !== "none")) {
       await plane.open(this.spec);
     }
     if (last?.role === "source") await this.source?.recover();
+    if (hasLeft) this.sourceSide?.relay();
     if (last?.role === "destination") await this.destination.recover();
   }
 
@@ -252,6 +260,15 @@ class OpenMigration implements Migration {
       service,
       relayed: plane.relayed(),
     });
+  }
+
+  private openRelay() {
+    const { state, destination } = this.needSource();
+    const { migrationId, issuedEpoch } = state;
+    if (migrationId === undefined || destination === undefined) {
+      throw new TypeError("a relay for a service that never left");
+    }
+    return this.needLinks().openRelay(destination, { migrationId, epoch: issuedEpoch });
   }
 
   private isOurs(name: string): boolean {

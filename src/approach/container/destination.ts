@@ -38,7 +38,9 @@ export interface ContainerDestinationDeps {
   engine: Engine;
   facts: Facts;
   /** Makes the service's network on this side, once its address is known. */
-  dataPlane(spec: ServiceSpec): Promise<ServiceDataPlane>;
+  openDataPlane(spec: ServiceSpec): Promise<ServiceDataPlane>;
+  /** The one there is; undefined before the first. */
+  dataPlane(): ServiceDataPlane | undefined;
   /** What the orchestrator mounted into this outer container. */
   ownMounts: readonly MountSpec[];
   /** Whether data at the mounts may be replaced: they are this service's own from an earlier stay. */
@@ -66,7 +68,6 @@ class ContainerDestination implements DestinationSide {
   private paths: NestedPaths | undefined;
   private pending: PendingRestore | undefined;
   private checkpoint: CheckpointReceiver | undefined;
-  private plane: ServiceDataPlane | undefined;
   private inlet: Inlet | undefined;
   private started: Promise<void> | undefined;
   private readonly trees = new Map<string, TreeReceiver>();
@@ -94,7 +95,7 @@ class ContainerDestination implements DestinationSide {
   async provision() {
     const spec = this.needSpec();
     const { service, runDir } = this.deps;
-    this.plane = await this.deps.dataPlane(spec);
+    await this.deps.openDataPlane(spec);
     const containerId = await service.create(spec);
     const container = await service.inspect();
     if (container === undefined) throw new TypeError("the container just made is gone");
@@ -118,7 +119,7 @@ class ContainerDestination implements DestinationSide {
     this.pending = await createPendingRestore(container.Id);
     const { imagesDir, workDir } = this.pending;
     this.checkpoint = createCheckpointReceiver({ imagesDir, workDir, maxFilesBytes });
-    this.inlet = await this.plane?.openInlet();
+    this.inlet = await this.deps.dataPlane()?.openInlet();
     this.started = this.deps.service.start();
     // Awaited in restore(); until then its failure must not end the process.
     this.started.catch(() => undefined);
@@ -175,7 +176,7 @@ class ContainerDestination implements DestinationSide {
   async thaw(): Promise<void> {
     const freezer = await this.frozen();
     // A hold of an earlier stay here: what it queued is for the service that comes to life now.
-    await this.plane?.hold.release();
+    await this.deps.dataPlane()?.hold.release();
     await freezer?.thaw();
     if (freezer === undefined) {
       // The outer container was restarted after OWNER: the service starts as any other would.
@@ -236,7 +237,9 @@ class ContainerDestination implements DestinationSide {
   }
 
   private async acceptRelay(stream: Duplex): Promise<void> {
-    if (this.inlet === undefined) throw new TypeError("a relay before arm");
+    // After a restart of this supervisor the source connects again.
+    this.inlet ??= await this.deps.dataPlane()?.openInlet();
+    if (this.inlet === undefined) throw new UmsError("ERR_FRAME_INVALID", "a relay before arm");
     await this.inlet.attach(stream).ended;
   }
 

@@ -16,6 +16,7 @@ import { measureTree } from "../../sync/measure.js";
 import type { Departure, Dumped, SourceSession, SourceSide } from "../contract.js";
 import { createFileSync, type FileSync } from "./file-sync.js";
 import { residentBytes } from "./memory.js";
+import { createRelayKeeper, type RelayKeeper } from "./relay-keeper.js";
 import { fileTrees } from "./trees.js";
 import { checkSupported } from "./unsupported.js";
 
@@ -26,6 +27,8 @@ export interface ContainerSourceDeps {
   hold(): Hold;
   facts: Facts;
   spec(): ServiceSpec;
+  /** Opens a relay stream to where the service has gone, also after a restart. */
+  openRelay(): Promise<Duplex>;
   log: Logger;
   /** Private directory on tmpfs. */
   runDir: string;
@@ -41,10 +44,15 @@ export function createContainerSource(deps: ContainerSourceDeps): SourceSide {
 class ContainerSource implements SourceSide {
   private files: FileSync | undefined;
   private prepared: PreparedDump | undefined;
-  private relay: Duplex | undefined;
+  private relayStream: Duplex | undefined;
   private freezer: Freezer | undefined;
 
-  constructor(private readonly deps: ContainerSourceDeps) {}
+  private readonly relays: RelayKeeper;
+
+  constructor(private readonly deps: ContainerSourceDeps) {
+    const { hold, openRelay, log } = deps;
+    this.relays = createRelayKeeper({ hold, open: openRelay, log });
+  }
 
   facts(): Promise<Facts> {
     return Promise.resolve(this.deps.facts);
@@ -96,7 +104,7 @@ class ContainerSource implements SourceSide {
       session.openStream("relay", ""),
       this.files?.prepareFinal(),
     ]);
-    this.relay = relay;
+    this.relayStream = relay;
     this.prepared = await prepareDump({
       containerId: container.Id,
       directory: join(this.deps.runDir, "dump"),
@@ -146,22 +154,18 @@ class ContainerSource implements SourceSide {
       await this.deps.service.start();
     }
     await this.deps.hold().release();
-    this.relay?.destroy();
+    this.relayStream?.destroy();
     await this.cleanUp();
   }
 
+  relay(): void {
+    this.relays.start(this.relayStream);
+    this.relayStream = undefined;
+  }
+
   async depart(): Promise<void> {
-    const { service, log } = this.deps;
-    const hold = this.deps.hold();
-    if (this.relay === undefined) {
-      log.warn("no relay to the destination: connections that were open end when they time out");
-    } else {
-      const { relay } = this;
-      this.relay = undefined;
-      void hold.attach(relay).ended.then((error) => {
-        log.info({ err: error, ...hold.stats() }, "relay to the destination ended");
-      });
-    }
+    const { service } = this.deps;
+    this.relay();
     const departure = service.planDeparture();
     const container = await service.inspect();
     if (container?.State.Running === true) {
@@ -176,7 +180,7 @@ class ContainerSource implements SourceSide {
     await Promise.all([this.prepared?.close(), this.files?.close()]);
     this.prepared = undefined;
     this.files = undefined;
-    this.relay = undefined;
+    this.relayStream = undefined;
     this.freezer = undefined;
   }
 

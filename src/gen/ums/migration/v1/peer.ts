@@ -137,6 +137,8 @@ export interface QueryResponse {
   /** Of a source: PENDING, COMMIT or ABORT. Empty from a destination. */
   decision: string;
   manifestDigest: string;
+  /** Where the side that was asked takes data streams. */
+  dataPort: number;
 }
 
 function createBaseMigrationRef(): MigrationRef {
@@ -1133,7 +1135,7 @@ export const AbortResponse: MessageFns<AbortResponse> = {
 };
 
 function createBaseQueryResponse(): QueryResponse {
-  return { state: "", decision: "", manifestDigest: "" };
+  return { state: "", decision: "", manifestDigest: "", dataPort: 0 };
 }
 
 export const QueryResponse: MessageFns<QueryResponse> = {
@@ -1146,6 +1148,9 @@ export const QueryResponse: MessageFns<QueryResponse> = {
     }
     if (message.manifestDigest !== "") {
       writer.uint32(26).string(message.manifestDigest);
+    }
+    if (message.dataPort !== 0) {
+      writer.uint32(32).uint32(message.dataPort);
     }
     return writer;
   },
@@ -1185,6 +1190,14 @@ export const QueryResponse: MessageFns<QueryResponse> = {
             }
 
             message.manifestDigest = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.dataPort = reader.uint32();
             continue;
           }
         }
