@@ -21,7 +21,8 @@ import {
 import type { Facts, Flow, MountSpec, ServiceSpec } from "../../spec.js";
 import { presentLayers, receiveImage } from "../../sync/image-layers.js";
 import { freeBytes } from "../../sync/measure.js";
-import { createTreeReceiver, type TreeReceiver } from "../../sync/rsync-receiver.js";
+import { createTreeReceiver, flushTree, type TreeReceiver } from "../../sync/rsync-receiver.js";
+import type { FileTree } from "../../sync/tree.js";
 import type { Departure, DestinationSide, StreamKind } from "../contract.js";
 import { availableBytes } from "./memory.js";
 import { remountOverlay } from "./remount.js";
@@ -53,6 +54,7 @@ export interface ContainerDestinationDeps {
 
 const passTimeoutMs = 6 * 3_600_000;
 const gateTimeoutMs = 60_000;
+const flushTimeoutMs = 10 * 60_000;
 const restoreTimeoutMs = 10 * 60_000;
 const aliveTimeoutMs = 5_000;
 /** Beyond the pages: tmpfs contents, ghost files. */
@@ -70,7 +72,7 @@ class ContainerDestination implements DestinationSide {
   private checkpoint: CheckpointReceiver | undefined;
   private inlet: Inlet | undefined;
   private started: Promise<void> | undefined;
-  private readonly trees = new Map<string, TreeReceiver>();
+  private readonly trees = new Map<string, { tree: FileTree; receiver: TreeReceiver }>();
 
   constructor(private readonly deps: ContainerDestinationDeps) {}
 
@@ -107,7 +109,7 @@ class ContainerDestination implements DestinationSide {
     await mkdir(runDir, { recursive: true, mode: 0o700 });
     for (const tree of await fileTrees(this.paths, spec.mounts, keptMounts)) {
       const options = { runDirectory: runDir, timeoutMs: passTimeoutMs };
-      this.trees.set(tree.name, createTreeReceiver(tree, options));
+      this.trees.set(tree.name, { tree, receiver: createTreeReceiver(tree, options) });
     }
     return { containerId, keptMounts };
   }
@@ -118,6 +120,8 @@ class ContainerDestination implements DestinationSide {
     if (container === undefined) throw new TypeError("armed before it was provisioned");
     this.pending = await createPendingRestore(container.Id);
     const { imagesDir, workDir } = this.pending;
+    // The bulk of the files, now; what the final pass brings is flushed beside the restore.
+    await this.flush();
     this.checkpoint = createCheckpointReceiver({ imagesDir, workDir, maxFilesBytes });
     this.inlet = await this.deps.dataPlane()?.openInlet();
     this.started = this.deps.service.start();
@@ -156,7 +160,7 @@ class ContainerDestination implements DestinationSide {
       throw new UmsError("ERR_CRIU_RESTORE_FAILED", "the runtime left the restore gate");
     }
     try {
-      await within(restoreTimeoutMs, "the restore", started);
+      await within(restoreTimeoutMs, "the restore", Promise.all([started, this.flush()]));
     } catch (cause) {
       const failure = await explainCriuLog(join(pending.workDir, restoreLog));
       throw new UmsError("ERR_CRIU_RESTORE_FAILED", `the restore failed: ${failure.message}`, {
@@ -192,7 +196,7 @@ class ContainerDestination implements DestinationSide {
     const { service } = this.deps;
     const pending = this.pending ?? (await this.pendingFromCold());
     this.checkpoint?.close();
-    await Promise.all([...this.trees.values()].map((tree) => tree.close()));
+    await Promise.all([...this.trees.values()].map(({ receiver }) => receiver.close()));
     const departure = service.planDeparture();
     await pending?.answer("refuse");
     await (await this.frozen())?.killFrozen();
@@ -213,7 +217,7 @@ class ContainerDestination implements DestinationSide {
 
   /** The service runs: the checkpoint is no longer needed. */
   private async settle(): Promise<void> {
-    await Promise.all([...this.trees.values()].map((tree) => tree.close()));
+    await Promise.all([...this.trees.values()].map(({ receiver }) => receiver.close()));
     await this.pending?.remove();
     const { inlet } = this;
     this.reset();
@@ -246,7 +250,13 @@ class ContainerDestination implements DestinationSide {
   private tree(name: string): TreeReceiver {
     const found = this.trees.get(name.replace(/^sync\//, ""));
     if (found === undefined) throw new UmsError("ERR_FRAME_INVALID", `no tree "${name}" here`);
-    return found;
+    return found.receiver;
+  }
+
+  /** What the service had on disk must be on disk here before the source's copy is destroyed. */
+  private async flush(): Promise<void> {
+    const flushes = [...this.trees.values()].map(({ tree }) => flushTree(tree, flushTimeoutMs));
+    await Promise.all(flushes);
   }
 
   private armed(): CheckpointReceiver {

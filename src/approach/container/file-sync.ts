@@ -39,17 +39,18 @@ export function createFileSync(
   const mappedBefore = new Map<string, string[]>();
   let firstPassStartedMs: number | undefined;
 
-  const options = (pass: SyncOptions["pass"], timeoutMs: number): SyncOptions => ({
+  const options = (tree: FileTree, pass: SyncOptions["pass"], timeoutMs: number): SyncOptions => ({
     pass,
     timeoutMs,
     signal: session.signal,
+    excludes: mountedInside(tree.name, mounted),
   });
   const openTree = (name: string) => session.openStream("sync", name);
 
   async function livePass(): Promise<number> {
     let sentBytes = 0;
     for (const tree of trees) {
-      const result = await syncTree(tree, openTree, options("live", livePassTimeoutMs));
+      const result = await syncTree(tree, openTree, options(tree, "live", livePassTimeoutMs));
       session.onBytes(result.bytesSent);
       sentBytes += result.bytesSent;
       firstPassStartedMs ??= result.startedAtMs;
@@ -79,7 +80,11 @@ export function createFileSync(
     async prepareFinal() {
       await Promise.all(
         trees.map(async (tree) => {
-          const sync = await prepareSync(tree, openTree, options("final", finalPassTimeoutMs));
+          const sync = await prepareSync(
+            tree,
+            openTree,
+            options(tree, "final", finalPassTimeoutMs),
+          );
           prepared.set(tree.name, sync);
         }),
       );
@@ -93,4 +98,15 @@ export function createFileSync(
       prepared.clear();
     },
   };
+}
+
+/** Mount points of other volumes inside a volume, relative to it: each tree is carried once. */
+export function mountedInside(name: string, trees: readonly MountedTree[]): string[] {
+  const own = trees.find((tree) => tree.name === name);
+  if (own === undefined || own.kind === "rootfs") return [];
+  const prefix = `${own.destination.replace(/\/+$/, "")}/`;
+  return trees
+    .map(({ destination }) => destination)
+    .filter((destination) => destination.startsWith(prefix))
+    .map((destination) => destination.slice(prefix.length));
 }
