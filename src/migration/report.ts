@@ -33,8 +33,10 @@ export interface MigrationReport {
   enter(phase: string): void;
   expect(bytesTotal: number): void;
   sent(bytes: number): void;
+  /** `step` took so long; one done several times is added up. */
   timing(step: string, ms: number): void;
-  addTimings(prefix: string, timingsMs: Record<string, number>): void;
+  /** Steps of the peer, which tells all it knows in each answer: a later value replaces. */
+  setTimings(prefix: string, timingsMs: Record<string, number>): void;
   froze(ms: number): void;
   doubt(reason: string): void;
   end(result: MigrationResult): void;
@@ -88,8 +90,8 @@ class Report implements MigrationReport {
     this.timingsMs[step] = (this.timingsMs[step] ?? 0) + ms;
   }
 
-  addTimings(prefix: string, timingsMs: Record<string, number>): void {
-    for (const [step, ms] of Object.entries(timingsMs)) this.timing(`${prefix}.${step}`, ms);
+  setTimings(prefix: string, timingsMs: Record<string, number>): void {
+    for (const [step, ms] of Object.entries(timingsMs)) this.timingsMs[`${prefix}.${step}`] = ms;
   }
 
   froze(ms: number): void {

@@ -149,7 +149,7 @@ export class SourceAttempt {
     const { digest, flows } = this.checkpoint();
     const timeoutMs = Math.max(this.budgetLeftMs(), minPrepareTimeoutMs);
     const answer = await this.timed("prepare", () => peer.prepare(ref, digest, flows, timeoutMs));
-    report.addTimings("destination", answer.timingsMs);
+    report.setTimings("destination", answer.timingsMs);
     if (answer.refused !== undefined) {
       this.failure ??= answer.refused;
       const reason = answer.refused.message;
@@ -179,7 +179,7 @@ export class SourceAttempt {
           return await dispatch({ type: "refused", epoch: ref.epoch, reason });
         }
         this.reportFreeze();
-        report.addTimings("destination", answer.timingsMs);
+        report.setTimings("destination", answer.timingsMs);
         report.timing("commit", performance.now() - startedMs);
         return await dispatch({ type: "running", epoch: ref.epoch });
       } catch (thrown) {
