@@ -14,9 +14,10 @@ die() {
 # label ums.inputs, so that "is this image still what the sources say?" is asked of the engine that
 # would run it and not of a stamp file that another engine or a `docker image rm` has outdated.
 digest_of() {
-  find "$@" -type f -printf '%p %m\0' | LC_ALL=C sort -z | while IFS= read -r -d '' entry; do
-    printf '%s %s\n' "$entry" "$(sha256sum <"${entry% *}")"
-  done | sha256sum | cut -c1-64
+  {
+    find "$@" -type f -printf '%p %m\n' | LC_ALL=C sort
+    find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum
+  } | sha256sum | cut -c1-64
 }
 
 # image_is_current IMAGE DIGEST: true when the engine has IMAGE, made from the inputs of DIGEST.

@@ -10,6 +10,8 @@ cd "$(dirname "$0")/.."
 readonly image=ums/outer:latest
 readonly context=build/outer
 readonly app=$context/app
+# What node_modules was when its production packages were staged.
+readonly staged_packages=build/staged-packages.json
 
 main() {
   [ -e dist/src ] || die "dist/src is missing: run make build"
@@ -49,14 +51,20 @@ stage_node() {
   log "staged Node $version"
 }
 
-# Production packages as npm has installed and compiled them for this machine, without what run
-# time never reads: sources of native modules, type declarations, binaries of other platforms.
 stage_application() {
-  local package
   mkdir -p "$app/dist"
   rsync -a --delete --delete-excluded --exclude='*.d.ts' dist/src "$app/dist/"
   rsync -a --delete proto "$app/"
   cp package.json "$app/"
+  # npm writes this file whenever it changes node_modules.
+  if ! cmp -s node_modules/.package-lock.json "$staged_packages"; then stage_packages; fi
+}
+
+# Production packages as npm has installed and compiled them for this machine, without what run
+# time never reads: sources of native modules, type declarations, binaries of other platforms.
+stage_packages() {
+  local package
+  rm -f "$staged_packages"
   npm ls --omit=dev --all --parseable 2>/dev/null | sed -n "s|^$PWD/||p" >build/packages.txt
   [ -s build/packages.txt ] || die "npm lists no production package: run make deps"
   rm -rf "$app/node_modules"
@@ -72,6 +80,7 @@ stage_application() {
       "$package/" "$app/$package/"
   done <build/packages.txt
   rm -rf "$app/node_modules/@types"
+  cp node_modules/.package-lock.json "$staged_packages"
 }
 
 stage_files() {
