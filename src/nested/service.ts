@@ -10,7 +10,7 @@ import type { ServiceSpec } from "../spec.js";
 import { containerOptions } from "./create.js";
 import { ensureHolder } from "./holder.js";
 import { type LifeContext, passOutput, type ServiceExit, untilExit } from "./life.js";
-import { serviceName, volumeName } from "./names.js";
+import { holderName, serviceName, volumeName } from "./names.js";
 import { ensureNetwork } from "./network.js";
 import { type Output, openOutput } from "./output.js";
 import { connectTerminal, type ServiceStdio } from "./stdio.js";
@@ -62,7 +62,12 @@ export interface NestedService {
   kill(signal: string): Promise<void>;
   /** The service's own stop signal, then SIGKILL after `timeoutMs`. Resolves when it has ended. */
   stop(timeoutMs: number): Promise<void>;
-  /** Removes the container, e.g. after it has departed; volumes stay. */
+  /**
+   * Removes the container, e.g. after it has departed, and the holder with its network namespace:
+   * connections of the killed service live on there as orphans (FIN_WAIT1), and the same service
+   * could not be restored beside them when it returns (TCP_REPAIR: EADDRNOTAVAIL, measured).
+   * Volumes stay.
+   */
   remove(): Promise<void>;
   /** Resolves when the service ends for good here; never for a departed copy. */
   waitExit(): Promise<ServiceExit>;
@@ -181,9 +186,9 @@ class Service implements NestedService {
   }
 
   async remove(): Promise<void> {
-    if (this.#containerId !== undefined) {
-      await this.#options.engine.removeContainer(this.#containerId);
-    }
+    const { engine } = this.#options;
+    if (this.#containerId !== undefined) await engine.removeContainer(this.#containerId);
+    await engine.removeContainer(holderName);
     this.#containerId = undefined;
     if (this.#state !== "departed") this.#state = "absent";
   }

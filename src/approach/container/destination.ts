@@ -197,6 +197,9 @@ class ContainerDestination implements DestinationSide {
     const pending = this.pending ?? (await this.pendingFromCold());
     this.checkpoint?.close();
     await Promise.all([...this.trees.values()].map(({ receiver }) => receiver.close()));
+    // First of all: what the kernel says as the restored sockets close must not reach the clients,
+    // whose connections live on at the source.
+    await this.inlet?.close();
     const departure = service.planDeparture();
     await pending?.answer("refuse");
     await (await this.frozen())?.killFrozen();
@@ -210,7 +213,6 @@ class ContainerDestination implements DestinationSide {
     }
     departure.complete();
     await service.remove();
-    await this.inlet?.close();
     await pending?.remove();
     this.reset();
   }
