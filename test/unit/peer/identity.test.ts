@@ -105,6 +105,8 @@ test("certificates out of their time or without one name are refused", async () 
       ["valid only from", { uris, ...valid, notBefore: new Date(now + 60_000) }],
       ["no ums:// name", { uris: ["http://a"], ...valid }],
       ["the names ums://peer/a, ums://peer/b", { uris: [...uris, "ums://peer/b"], ...valid }],
+      ["no ums:// name", { uris: ["x, URI:ums://peer/b, "], ...valid }],
+      ["the names ums://peer/a", { uris: [...uris, "x, URI:http://b"], ...valid }],
       ["the names ums://root/a", { uris: ["ums://root/a"], ...valid }],
     ] as const;
     for (const [index, [reason, odd]] of cases.entries()) {
