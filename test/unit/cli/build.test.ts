@@ -1,7 +1,7 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { outerConfig } from "../../../src/cli/build.js";
 import type { ImageInspection } from "../../../src/dockerd/images.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("configuration that ums build carries over");
 

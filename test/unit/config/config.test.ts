@@ -1,7 +1,7 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { describeConfig, loadConfig } from "../../../src/config.js";
 import type { UmsError } from "../../../src/errors.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("configuration");
 

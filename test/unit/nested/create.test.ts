@@ -1,8 +1,8 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { containerOptions } from "../../../src/nested/create.js";
 import { volumeName } from "../../../src/nested/names.js";
 import type { ServiceSpec } from "../../../src/spec.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("options of the nested container");
 

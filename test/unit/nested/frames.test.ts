@@ -1,8 +1,8 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { UmsError } from "../../../src/errors.js";
 import { type OutputFrame, splitFrames } from "../../../src/nested/frames.js";
 import { skipBytes } from "../../../src/nested/output.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("output frames of the engine");
 

@@ -1,7 +1,7 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseMountinfo } from "../../../src/nested/mountinfo.js";
 import { cgroupDirectories } from "../../../src/nested/paths.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("paths of the nested container");
 

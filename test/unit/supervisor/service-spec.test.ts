@@ -1,4 +1,3 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { loadConfig } from "../../../src/config.js";
 import type { ImageInspection } from "../../../src/dockerd/images.js";
@@ -7,6 +6,7 @@ import { describeExit, failureExitCode } from "../../../src/supervisor/exit.js";
 import { registryAuth } from "../../../src/supervisor/image.js";
 import { buildSpec, isSameSpec, networkOf } from "../../../src/supervisor/service-spec.js";
 import type { Surroundings } from "../../../src/supervisor/surroundings.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("specification from the surroundings");
 

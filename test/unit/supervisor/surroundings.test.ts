@@ -1,4 +1,3 @@
-import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseMountinfo } from "../../../src/nested/mountinfo.js";
 import { withoutNdotsZero } from "../../../src/supervisor/resolver.js";
@@ -9,6 +8,7 @@ import {
   serviceEnvironment,
   serviceMounts,
 } from "../../../src/supervisor/surroundings-parse.js";
+import { suite } from "../../lib/suite.js";
 
 const test = suite("surroundings of the outer container");
 
