@@ -74,8 +74,8 @@ export interface PeerTls {
 }
 
 const callTimeoutMs = 15_000;
-/** Creating volumes, network and container; the engine may be busy. */
-const provisionTimeoutMs = 120_000;
+/** Unpacking an image of many GiB that has just come, then creating volumes and container. */
+const provisionTimeoutMs = 1_800_000;
 
 /** @param address `host:port` */
 export function connectPeer(address: string, tls: PeerTls): Peer {

@@ -8,6 +8,7 @@ import { restoreLog } from "../../criu/files.js";
 import type { Engine } from "../../dockerd/engine.js";
 import { UmsError } from "../../errors.js";
 import { within } from "../../lib/deadline.js";
+import { type Deferred, deferred } from "../../lib/deferred.js";
 import { type NestedPaths, nestedPaths } from "../../nested/paths.js";
 import type { NestedService } from "../../nested/service.js";
 import type { Hold } from "../../network/hold.js";
@@ -72,6 +73,8 @@ class ContainerDestination implements DestinationSide {
   private checkpoint: CheckpointReceiver | undefined;
   private inlet: Inlet | undefined;
   private started: Promise<void> | undefined;
+  /** The load of the image, which outlasts the source's sending; undefined: it was here. */
+  private image: Deferred<void> | undefined;
   private readonly trees = new Map<string, { tree: FileTree; receiver: TreeReceiver }>();
 
   constructor(private readonly deps: ContainerDestinationDeps) {}
@@ -91,12 +94,16 @@ class ContainerDestination implements DestinationSide {
     this.spec = { ...spec, mounts };
     const image = await engine.inspectImage(spec.image.id);
     const knownLayers = presentLayers(spec.image.layers, await engine.listImageLayers());
+    this.image = image === undefined ? deferred() : undefined;
+    // Awaited in provision(), which a source that fails before never calls.
+    this.image?.promise.catch(() => undefined);
     return { hasImage: image !== undefined, knownLayers };
   }
 
   async provision() {
     const spec = this.needSpec();
     const { service, runDir } = this.deps;
+    await this.image?.promise;
     await this.deps.openDataPlane(spec);
     const containerId = await service.create(spec);
     const container = await service.inspect();
@@ -236,10 +243,12 @@ class ContainerDestination implements DestinationSide {
 
   private async acceptImage(stream: Duplex): Promise<void> {
     const { engine } = this.deps;
-    await receiveImage(stream, this.needSpec().image.id, {
+    const loading = receiveImage(stream, this.needSpec().image.id, {
       load: async (archive) => void (await engine.loadImage(archive)),
       hasImage: async (id) => (await engine.inspectImage(id)) !== undefined,
     });
+    loading.then(this.image?.resolve, this.image?.reject);
+    await loading;
   }
 
   private async acceptRelay(stream: Duplex): Promise<void> {
