@@ -78,6 +78,8 @@ export interface Engine extends ImageCalls {
   containerLogs(id: string, options: LogOptions): Promise<Readable>;
   /** Unpacks a tar archive into a container that need not run. */
   putArchive(id: string, path: string, archive: Readable): Promise<void>;
+  /** A tar archive of a file or directory of a container; undefined when there is none. */
+  getArchive(id: string, path: string): Promise<Readable | undefined>;
   /** Makes an image of a container; `config` is laid over the container's own. */
   commitContainer(id: string, tag: string, config: object): Promise<string>;
 
@@ -275,6 +277,10 @@ function createStreamCalls(docker: Docker) {
     async putArchive(id: string, path: string, archive: Readable): Promise<void> {
       const request = docker.getContainer(id).putArchive(archive, { path });
       await call(`copy into container ${id}`, request, startTimeoutMs);
+    },
+    async getArchive(id: string, path: string): Promise<Readable | undefined> {
+      const request = docker.getContainer(id).getArchive({ path });
+      return (await orMissing(call(`copy ${path} out of ${id}`, request))) as Readable | undefined;
     },
   };
 }

@@ -13,6 +13,7 @@ import type { MayRun } from "./ownership.js";
 import { buildSpec, isSameSpec } from "./service-spec.js";
 import type { SpecStore } from "./spec-store.js";
 import type { Surroundings } from "./surroundings.js";
+import { fillNewVolumes } from "./volume-content.js";
 
 export interface RunServiceOptions {
   config: Config;
@@ -66,6 +67,8 @@ export async function runService(options: RunServiceOptions): Promise<RunOutcome
   if (stored !== undefined && isSameSpec(stored.spec, spec)) {
     return await startAgain(options, stored.spec);
   }
+  const { engine } = options;
+  await fillNewVolumes({ engine, imageId: spec.image.id, mounts: spec.mounts, log });
   return await createAndStart(options, spec);
 }
 
