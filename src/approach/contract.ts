@@ -5,6 +5,9 @@
 import type { Duplex } from "node:stream";
 import type { Facts, Flow, ServiceSpec } from "../spec.js";
 
+/** A dump is given this long before its CRIU counts as hung; the service is frozen meanwhile. */
+export const dumpTimeoutMs = 10 * 60_000;
+
 /** Kinds of data-channel streams of a migration. */
 export type StreamKind = "image" | "sync" | "pages" | "files" | "relay";
 
@@ -56,9 +59,9 @@ export interface SourceSide {
   dump(session: SourceSession): Promise<Dumped>;
   /** Lets the service run here again and releases what was held. Idempotent, also from cold. */
   thaw(): Promise<void>;
-  /** Sends held and later traffic to where the service is now. Idempotent, also from cold. */
-  relay(): void;
-  /** As `relay`, then ends the frozen copy. Idempotent, also from cold. */
+  /** After a restart: sends traffic to where the service is now. */
+  relay(): Promise<void>;
+  /** Sends held and later traffic to the destination and ends the frozen copy. Idempotent. */
   depart(): Promise<void>;
 }
 

@@ -21,6 +21,8 @@ export interface CheckpointReceiverOptions {
   workDir: string;
   /** Largest sum of image files without the pages. tmpfs contents of the service are in them. */
   maxFilesBytes: number;
+  /** Image files come when the dump has ended, so their stream is silent for as long. */
+  dumpTimeoutMs: number;
 }
 
 export interface CheckpointReceiver {
@@ -54,6 +56,7 @@ export function createCheckpointReceiver(options: CheckpointReceiverOptions): Ch
         receiveFiles(stream, {
           openFile: (name) => openImageFile(options.imagesDir, name),
           maxBytes: options.maxFilesBytes,
+          stallTimeoutMs: options.dumpTimeoutMs,
         }),
       ),
     manifest: async () => mergeManifests(await Promise.all([pages.promise, files.promise])),

@@ -28,11 +28,13 @@ export interface HoldStats extends RelayStats {
 }
 
 export interface Hold {
-  /**
-   * Queues packets to the service and drops packets from it (a frozen service's kernel still
-   * acknowledges and repeats). One nft transaction. Call it before the freeze.
-   */
+  /** Queues packets to the service. One nft transaction. Call it before the freeze. */
   engage(): Promise<void>;
+  /**
+   * Drops packets from the service: a frozen service's kernel still repeats and acknowledges, and a
+   * killed one's says goodbye. Call it after the freeze, so that nothing the service said is lost.
+   */
+  mute(): Promise<void>;
   /**
    * Hands the queued packets to the local service, in order, and lets traffic pass. Ends a relay.
    * For a migration that failed, and for a service that came home.
@@ -93,6 +95,10 @@ class OpenHold implements Hold {
 
   engage(): Promise<void> {
     return this.#rules.hold();
+  }
+
+  mute(): Promise<void> {
+    return this.#rules.mute();
   }
 
   async release(): Promise<void> {

@@ -17,8 +17,10 @@ export interface Rules {
   /** Adds an inlet or replaces the one with the same device. */
   setInlet(inlet: InletRules): Promise<void>;
   removeInlet(device: string): Promise<void>;
-  /** From now on packets to the service go to the hold and packets from it are dropped. */
+  /** From now on packets to the service go to the hold. */
   hold(): Promise<void>;
+  /** From now on packets from the service are dropped. */
+  mute(): Promise<void>;
   /** Packets from the service pass again. */
   unmute(): Promise<void>;
   /** Packets to the service reach it again. */
@@ -82,11 +84,11 @@ class NftRules implements Rules {
   }
 
   hold(): Promise<void> {
-    const { address } = this.network;
-    return this.#transaction([
-      `add element ip ums muted { ${address} }`,
-      `add element ip ums held { ${address} }`,
-    ]);
+    return this.#transaction([`add element ip ums held { ${this.network.address} }`]);
+  }
+
+  mute(): Promise<void> {
+    return this.#transaction([`add element ip ums muted { ${this.network.address} }`]);
   }
 
   unmute(): Promise<void> {

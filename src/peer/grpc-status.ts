@@ -14,7 +14,7 @@ export const grpcStatus: Record<ErrorKind, status> = {
   identity: status.PERMISSION_DENIED,
   missing: status.NOT_FOUND,
   conflict: status.FAILED_PRECONDITION,
-  unsupported: status.FAILED_PRECONDITION,
+  unsupported: status.UNIMPLEMENTED,
   limit: status.RESOURCE_EXHAUSTED,
   deadline: status.DEADLINE_EXCEEDED,
   unavailable: status.UNAVAILABLE,

@@ -24,6 +24,7 @@ serveAgent({
   engage: async () => {
     const startMs = performance.now();
     await hold.engage();
+    await hold.mute();
     return performance.now() - startMs;
   },
   release: async () => {

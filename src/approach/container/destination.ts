@@ -24,7 +24,12 @@ import { presentLayers, receiveImage } from "../../sync/image-layers.js";
 import { freeBytes } from "../../sync/measure.js";
 import { createTreeReceiver, flushTree, type TreeReceiver } from "../../sync/rsync-receiver.js";
 import type { FileTree } from "../../sync/tree.js";
-import type { Departure, DestinationSide, StreamKind } from "../contract.js";
+import {
+  type Departure,
+  type DestinationSide,
+  dumpTimeoutMs,
+  type StreamKind,
+} from "../contract.js";
 import { availableBytes } from "./memory.js";
 import { remountOverlay } from "./remount.js";
 import { fileTrees } from "./trees.js";
@@ -129,7 +134,12 @@ class ContainerDestination implements DestinationSide {
     const { imagesDir, workDir } = this.pending;
     // The bulk of the files, now; what the final pass brings is flushed beside the restore.
     await this.flush();
-    this.checkpoint = createCheckpointReceiver({ imagesDir, workDir, maxFilesBytes });
+    this.checkpoint = createCheckpointReceiver({
+      imagesDir,
+      workDir,
+      maxFilesBytes,
+      dumpTimeoutMs,
+    });
     this.inlet = await this.deps.dataPlane()?.openInlet();
     this.started = this.deps.service.start();
     // Awaited in restore(); until then its failure must not end the process.

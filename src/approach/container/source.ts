@@ -13,7 +13,13 @@ import { type Freezer, freezerOf } from "../../oci/freezer.js";
 import type { Facts, ServiceSpec } from "../../spec.js";
 import { sendImage } from "../../sync/image-layers.js";
 import { measureTree } from "../../sync/measure.js";
-import type { Departure, Dumped, SourceSession, SourceSide } from "../contract.js";
+import {
+  type Departure,
+  type Dumped,
+  dumpTimeoutMs,
+  type SourceSession,
+  type SourceSide,
+} from "../contract.js";
 import { createFileSync, type FileSync } from "./file-sync.js";
 import { residentBytes } from "./memory.js";
 import { createRelayKeeper, type RelayKeeper } from "./relay-keeper.js";
@@ -33,9 +39,6 @@ export interface ContainerSourceDeps {
   /** Private directory on tmpfs. */
   runDir: string;
 }
-
-/** A dump is given this long before its CRIU is considered hung; it holds the service frozen. */
-const dumpTimeoutMs = 10 * 60_000;
 
 export function createContainerSource(deps: ContainerSourceDeps): SourceSide {
   return new ContainerSource(deps);
@@ -130,12 +133,14 @@ class ContainerSource implements SourceSide {
       return result;
     };
     // A failed file pass must wait for the dump to end, or the thaw would come in the middle of it.
-    const [dumped, flows, synced] = await Promise.allSettled([
+    const [dumped, flows, synced, muted] = await Promise.allSettled([
       timed("dump.criu", prepared.run()),
       timed("dump.flows", listFlows(this.deps.spec().network.address)),
       timed("dump.files", files.final()),
+      // Done long before CRIU looks at the first socket: runc alone takes longer to start.
+      timed("dump.mute", this.deps.hold().mute()),
     ]);
-    for (const outcome of [dumped, flows, synced]) {
+    for (const outcome of [dumped, flows, synced, muted]) {
       if (outcome.status === "rejected") throw outcome.reason;
     }
     if (dumped.status !== "fulfilled" || flows.status !== "fulfilled") {
@@ -158,14 +163,16 @@ class ContainerSource implements SourceSide {
     await this.cleanUp();
   }
 
-  relay(): void {
-    this.relays.start(this.relayStream);
-    this.relayStream = undefined;
+  async relay(): Promise<void> {
+    // A restart of the outer container made its network anew.
+    await this.deps.hold().engage();
+    this.relays.start(undefined);
   }
 
   async depart(): Promise<void> {
     const { service } = this.deps;
-    this.relay();
+    this.relays.start(this.relayStream);
+    this.relayStream = undefined;
     const departure = service.planDeparture();
     const container = await service.inspect();
     if (container?.State.Running === true) {
