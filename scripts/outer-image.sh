@@ -88,6 +88,15 @@ stage_files() {
   cp -R entrypoint "$context/entrypoint"
   chmod 755 "$context"/entrypoint/*
   cp -R images/outer/files "$context/files"
+  compile_criu_limits
+}
+
+compile_criu_limits() {
+  local source=images/outer/criu-limits.c library=build/criu-limits.so
+  if [ ! "$library" -nt "$source" ]; then
+    gcc -std=gnu17 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -shared -fPIC -s -o "$library" "$source"
+  fi
+  install -D -m 755 "$library" "$context/files/usr/local/lib/ums/criu-limits.so"
 }
 
 main

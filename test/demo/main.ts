@@ -15,6 +15,7 @@ import {
   countLostKeys,
   fillKeys,
   startCounter,
+  whenRedisAnswers,
 } from "../lib/redis-load.js";
 import { digestFiles, writeFiles } from "./files.js";
 import { migrateVisibly } from "./migrate.js";
@@ -110,7 +111,7 @@ async function startBoth(lab: OuterLab) {
 }
 
 async function fill(address: Address): Promise<void> {
-  const redis = await openRedis(address);
+  const redis = await whenRedisAnswers(address);
   await fillKeys(redis, keyCount);
   say(`set ${await redis.call("DBSIZE")} keys`);
   redis.close();

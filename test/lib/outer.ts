@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
-import { tmpdir } from "node:os";
+import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ErrorCode } from "../../src/errors.js";
 import { poll, within } from "../../src/lib/deadline.js";
@@ -85,7 +85,7 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
   const authority = join(directory, "ca");
   await initAuthority(authority);
   const flags = (await run(["scripts/outer-flags.sh"])).stdout.trim().split("\n");
-  const gateway = await bridgeGateway();
+  const publishAddress = bridgeAddress();
 
   return {
     async start(suffix, options = {}) {
@@ -101,7 +101,7 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
         ...["docker", "run", "-d", "--name", name, "--hostname", name, ...flags],
         ...["--label", `${label}=${prefix}`, "-v", `${tls}:/etc/ums/tls:ro`],
         ...Object.entries(env).flatMap(([key, value]) => ["-e", `${key}=${value}`]),
-        ...(options.ports ?? []).flatMap((port) => ["-p", `${gateway}::${port}`]),
+        ...(options.ports ?? []).flatMap((port) => ["-p", `${publishAddress}::${port}`]),
         ...(options.flags ?? []),
         options.image ?? plainOuterImage,
         ...(options.args ?? []),
@@ -225,10 +225,9 @@ async function isListening(host: string, port: number): Promise<boolean> {
 }
 
 /** Ports are published there: 127.0.0.1 would go through a proxy process instead of DNAT. */
-async function bridgeGateway(): Promise<string> {
-  const format = "{{(index .IPAM.Config 0).Gateway}}";
-  const { stdout } = await run(["docker", "network", "inspect", "bridge", "--format", format]);
-  return stdout.trim();
+function bridgeAddress(): string {
+  const addresses = networkInterfaces()["docker0"] ?? [];
+  return addresses.find(({ family }) => family === "IPv4")?.address ?? "127.0.0.1";
 }
 
 async function inspect(name: string, format: string): Promise<string> {

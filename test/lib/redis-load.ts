@@ -1,6 +1,6 @@
 /** What a Redis holds and what its clients see, for judging a migration from outside. */
 import { createHash } from "node:crypto";
-import { sleep } from "../../src/lib/deadline.js";
+import { poll, sleep } from "../../src/lib/deadline.js";
 import { openRedis, type RedisClient } from "./redis-client.js";
 
 export interface Address {
@@ -10,6 +10,21 @@ export interface Address {
 
 /** Keys in one round trip. */
 const batchKeys = 1_000;
+
+/** Connects once the server answers. */
+export async function whenRedisAnswers(address: Address): Promise<RedisClient> {
+  const probe = async () => {
+    const redis = await openRedis({ ...address, timeoutMs: 5_000 });
+    try {
+      await redis.call("PING");
+    } finally {
+      redis.close();
+    }
+    return true;
+  };
+  await poll("Redis answers", () => probe().catch(() => false), { timeoutMs: 30_000 });
+  return await openRedis(address);
+}
 
 /** Sets `count` keys to values that can be computed again. */
 export async function fillKeys(redis: RedisClient, count: number): Promise<void> {
