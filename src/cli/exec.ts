@@ -33,8 +33,9 @@ export function registerExec(program: Command, context: CliContext): void {
 }
 
 async function execute(command: string[], options: ExecOptions): Promise<number> {
-  const flags = options.interactive ? ["-i"] : [];
-  if (options.tty) flags.push("-t");
+  // With -t always -i too: only then does the docker client put its terminal, our pty, into raw
+  // mode, which keeps it from adding a second CR to each line.
+  const flags = options.tty ? ["-i", "-t"] : options.interactive ? ["-i"] : [];
   const argv: [string, ...string[]] = ["docker", "exec", ...flags, serviceName, ...command];
   if (options.tty) return await onTerminal(argv, options.interactive ?? false);
   const child = start(argv, { stdio: "inherit" });
