@@ -8,7 +8,6 @@ import { chmod } from "node:fs/promises";
 import { join } from "node:path";
 import { poll } from "../src/lib/deadline.js";
 import { run } from "../src/lib/exec.js";
-import { askOnce } from "../test/lib/line-client.js";
 import {
   type Experiment,
   fixture,
@@ -16,6 +15,7 @@ import {
   type Method,
   servicePort,
 } from "./lib/experiment.js";
+import { untilServing } from "./lib/load.js";
 import { startSampling } from "./lib/memory-sampler.js";
 
 const image = "ums-bench/docker-checkpoint:latest";
@@ -73,14 +73,14 @@ async function migrate(
 ): Promise<Measurement> {
   const details = serviceArgv(experiment);
   await inOuter(source, "docker", "run", "-d", ...details);
-  await untilServing(await addressOf(source));
+  await untilServing({ host: await addressOf(source), port: servicePort });
   const samplers = await Promise.all([startSampling(source), startSampling(destination)]);
   const address = await addressOf(destination);
   const figures = parseFigures(
     await inOuter(source, "bench-migrate", service, address, ...details),
   );
   const faults: string[] = [];
-  const state = await untilServing(address);
+  const state = await untilServing({ host: address, port: servicePort });
   if (!state.startsWith("ok")) faults.push(`the state of the service: ${state}`);
   const [sourcePeakBytes = 0, destinationPeakBytes = 0] = await Promise.all(
     samplers.map((sampler) => sampler.stop()),
@@ -132,21 +132,6 @@ function parseCount(line: string): [count: number, unixTimeMs: number] {
 function parseFigures(output: string): Record<string, number> {
   const pairs = output.split("\n").map((line) => line.split(" "));
   return Object.fromEntries(pairs.map(([name = "", value]) => [name, Number(value)]));
-}
-
-async function untilServing(host: string): Promise<string> {
-  return await poll(
-    `the service at ${host}`,
-    async () => {
-      try {
-        return await askOnce({ host, port: servicePort }, "check");
-      } catch {
-        // It does not listen yet: asked again.
-        return undefined;
-      }
-    },
-    { timeoutMs: bootTimeoutMs },
-  );
 }
 
 async function makeKeys(directory: string): Promise<void> {

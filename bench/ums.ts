@@ -11,7 +11,7 @@ import {
   type Method,
   servicePort,
 } from "./lib/experiment.js";
-import { startLoad } from "./lib/load.js";
+import { startLoad, untilServing } from "./lib/load.js";
 import { startSampling } from "./lib/memory-sampler.js";
 
 /** Load before and after the migration, so that its gap stands out of the usual ones. */
@@ -65,6 +65,7 @@ async function migrate(
   experiment: Experiment,
 ): Promise<Measurement> {
   const address = source.port(servicePort);
+  await untilServing(address);
   const load = await startLoad(address, experiment.request);
   try {
     await sleep(settleMs);

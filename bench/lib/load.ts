@@ -2,7 +2,7 @@
  * Two clients that keep asking while the service moves: one on a single connection, one that makes
  * a new connection for each request.
  */
-import { sleep } from "../../src/lib/deadline.js";
+import { poll, sleep } from "../../src/lib/deadline.js";
 import { askOnce, openLineClient } from "../../test/lib/line-client.js";
 import type { Experiment } from "./experiment.js";
 
@@ -28,6 +28,8 @@ const pauseMs = 5;
 /** Each connection leaves a socket in TIME_WAIT behind. */
 const connectionPauseMs = 20;
 const maxFaults = 10;
+/** The programs listen only once their memory is written. */
+const servingTimeoutMs = 120_000;
 
 /** The service must be fresh: its answers are expected to count from 1. */
 export async function startLoad(address: Address, request: Experiment["request"]): Promise<Load> {
@@ -70,6 +72,22 @@ export async function startLoad(address: Address, request: Experiment["request"]
       return ended;
     },
   };
+}
+
+/** Waits until the service listens. @returns what it says of its own state */
+export async function untilServing(address: Address): Promise<string> {
+  return await poll(
+    `the service at ${address.host}:${address.port}`,
+    async () => {
+      try {
+        return await askOnce(address, "check");
+      } catch {
+        // It does not listen yet: asked again.
+        return undefined;
+      }
+    },
+    { timeoutMs: servingTimeoutMs },
+  );
 }
 
 /**
