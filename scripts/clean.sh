@@ -26,7 +26,7 @@ remove_containers() {
 remove_images() {
   local images
   mapfile -t images < <(docker images --format '{{.Repository}}:{{.Tag}}' |
-    grep -E '^(ums/(outer|base)|ums-fixture/[a-z-]+):' || true)
+    grep -E '^(ums/(outer|base|outer-test/[a-z-]+)|ums-fixture/[a-z-]+):' || true)
   if [ ${#images[@]} -eq 0 ]; then return; fi
   log "removing images: ${images[*]}"
   docker rmi "${images[@]}" >/dev/null

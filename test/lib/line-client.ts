@@ -2,7 +2,7 @@
 import { once } from "node:events";
 import { connect, type Socket } from "node:net";
 import { createInterface, type Interface } from "node:readline";
-import { within } from "../../src/lib/deadline.js";
+import { poll, within } from "../../src/lib/deadline.js";
 
 export interface LineClient {
   /** Sends a line and resolves with the answer's. */
@@ -23,6 +23,13 @@ export async function openLineClient(address: { host: string; port: number }): P
   }
   socket.setNoDelay(true);
   return new Client(socket, createInterface({ input: socket }));
+}
+
+/** Connects once the service answers: its program may still be starting. */
+export async function whenAnswering(address: { host: string; port: number }): Promise<LineClient> {
+  const probe = () => askOnce(address, "check").catch(() => undefined);
+  await poll(`port ${address.port} answers`, probe, { timeoutMs: connectTimeoutMs });
+  return await openLineClient(address);
 }
 
 /** One question on a connection of its own. */

@@ -13,7 +13,7 @@ const engineAddress = "unix:///var/run/docker.sock";
  * it is made again exactly when one of them changed; older ones are removed.
  */
 export async function outerWithFixture(name: string): Promise<string> {
-  const repository = `ums-test/${name}`;
+  const repository = `${plainOuterImage.replace(/:[^/]*$/, "")}-test/${name}`;
   const fixture = `ums-fixture/${name}:latest`;
   const tag = `${repository}:${await shortId(fixture)}-${await shortId(plainOuterImage)}`;
   const made = await list(["images", "--format", "{{.Repository}}:{{.Tag}}", repository]);

@@ -3,14 +3,18 @@
  * certificates of one authority. Shared by the end-to-end tests and by `make demo`.
  */
 import { once } from "node:events";
+import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ErrorCode } from "../../src/errors.js";
+import { connectRemote, type OperatorClient } from "../../src/grpc/operator-client.js";
 import { poll, within } from "../../src/lib/deadline.js";
 import { run } from "../../src/lib/exec.js";
 import type { ResultView, ServiceStatus } from "../../src/migration/view.js";
+import { serviceName } from "../../src/nested/names.js";
+import { readIdentity } from "../../src/peer/identity.js";
 import { initAuthority, issueCertificate } from "../../src/peer/pki.js";
 import { type CommandResult, finish } from "./command.js";
 import { plainOuterImage } from "./outer-image.js";
@@ -60,6 +64,8 @@ export interface OuterContainer {
   exec(...argv: string[]): Promise<CommandResult>;
   /** Runs a shell script in the nested service. @throws when it does not exit with 0 */
   inService(script: string): Promise<string>;
+  /** As `inService`, as root whatever user the service has. */
+  asRoot(script: string): Promise<string>;
   ums(...argv: string[]): Promise<CommandResult>;
   migrate(to: OuterContainer | string, ...flags: string[]): Promise<Migrated>;
   /** Migrates and expects success. */
@@ -75,6 +81,8 @@ export interface OuterLab {
   start(name: string, options?: OuterOptions): Promise<OuterContainer>;
   /** A named volume that ends with the lab. */
   volume(name: string): Promise<string>;
+  /** Orders by gRPC, for what must come at the right moment; to be closed. */
+  operate(outer: OuterContainer): Promise<OperatorClient>;
   close(): Promise<void>;
 }
 
@@ -112,6 +120,13 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
       const name = `${prefix}-${suffix}`;
       await run(["docker", "volume", "create", "--label", `${label}=${prefix}`, name]);
       return name;
+    },
+    async operate(outer) {
+      const out = join(directory, "operator");
+      if (!existsSync(out)) {
+        await issueCertificate({ directory: authority, name: "operator", role: "operator", out });
+      }
+      return connectRemote(outer.peerAddress, readIdentity(out));
     },
     async close() {
       await removeLabelled(prefix);
@@ -157,9 +172,12 @@ class Container implements OuterContainer {
   }
 
   async inService(script: string): Promise<string> {
-    const { exitCode, stdout, stderr } = await this.ums("exec", "--", "sh", "-c", script);
-    if (exitCode !== 0) throw new Error(`exit code ${exitCode} of ${script}: ${stderr}`);
-    return stdout;
+    return outputOf(script, await this.ums("exec", "--", "sh", "-c", script));
+  }
+
+  async asRoot(script: string): Promise<string> {
+    const argv = ["docker", "exec", "-u", "0", serviceName, "sh", "-c", script];
+    return outputOf(script, await this.exec(...argv));
   }
 
   ums(...argv: string[]): Promise<CommandResult> {
@@ -196,6 +214,11 @@ class Container implements OuterContainer {
   async remove(): Promise<void> {
     await run(["docker", "rm", "-fv", this.name]);
   }
+}
+
+function outputOf(script: string, { exitCode, stdout, stderr }: CommandResult): string {
+  if (exitCode !== 0) throw new Error(`exit code ${exitCode} of ${script}: ${stderr}`);
+  return stdout;
 }
 
 async function isHttpReady(ip: string): Promise<boolean> {
