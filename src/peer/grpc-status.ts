@@ -48,6 +48,8 @@ export function fromServiceError(error: ServiceError, call: string): UmsError {
 function unnamed(error: ServiceError): ErrorCode {
   if (error.code === status.DEADLINE_EXCEEDED) return "ERR_DEADLINE";
   if (error.code === status.CANCELLED) return "ERR_CANCELLED";
+  // The reason of our own check of the server's name (transfer/security.ts), as grpc-js passes it on.
+  if (/UmsError: the peer is "/.test(error.details)) return "ERR_PEER_IDENTITY";
   const untrusted = /certificate|SSL|TLS|self-signed|issuer|EPROTO|alert/i;
   if (error.code === status.UNAVAILABLE) {
     return untrusted.test(error.details) ? "ERR_PEER_UNTRUSTED" : "ERR_PEER_UNREACHABLE";
