@@ -85,7 +85,7 @@ export interface DestinationSide {
   restore(flows: Flow[]): Promise<void>;
   /** Whether the restored tree is there, populated and frozen. Also from cold. */
   isHeld(): Promise<boolean>;
-  /** Idempotent, also from cold. Resolves when the service is alive. */
+  /** Lets the restored service run. Idempotent, also from cold; then it is started afresh. */
   thaw(): Promise<void>;
   /** Ends a restored tree that never ran and deletes everything received. Idempotent. */
   discard(): Promise<void>;

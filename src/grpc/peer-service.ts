@@ -13,8 +13,8 @@ import type { Authorize } from "./identity.js";
 export interface PeerServiceDeps {
   authorize: Authorize;
   destination: DestinationRunner;
-  /** Undefined while no service was ever here. */
-  source(): SourceState | undefined;
+  /** The newest record of a migration away from here, however long ago; undefined: there is none. */
+  departure(migrationId: string): SourceState | undefined;
   dataPort: number;
 }
 
@@ -75,16 +75,14 @@ export function createPeerService(deps: PeerServiceDeps): PeerServer {
   };
 }
 
-function answerFor({ destination, source }: PeerServiceDeps, migrationId: string) {
+function answerFor({ destination, departure }: PeerServiceDeps, migrationId: string) {
   const { state } = destination;
   if (state.migrationId === migrationId) {
     return { state: state.phase, decision: "", manifestDigest: state.digest ?? "" };
   }
-  const own = source();
-  // A source that was never here has committed nothing: presumed abort.
-  if (own === undefined) return { state: "UNKNOWN", decision: "ABORT", manifestDigest: "" };
-  const decision = answerQuery(own, migrationId);
-  return { state: own.phase, decision, manifestDigest: own.digest ?? "" };
+  const record = departure(migrationId);
+  const decision = answerQuery(record);
+  return { state: record?.phase ?? "", decision, manifestDigest: record?.digest ?? "" };
 }
 
 function fromDecision(decision: Decision) {

@@ -4,27 +4,32 @@
  *
  * Invariants:
  * - one migration at a time; a call of another one is refused and changes nothing;
- * - events are handled one at a time, their effects included: no answer leaves before its record
- *   is durable (rules 4 and 7);
+ * - events are handled one at a time; a record is durable before its effects start and before an
+ *   answer leaves (rules 4 and 7);
+ * - effects run one after another, and what is discarded is not being worked on any more;
  * - every call may come again: it is answered from the state (rule 9).
  */
-
 import type { Duplex } from "node:stream";
 import { checkCompatible } from "../approach/compatible.js";
 import type { Departure, DestinationSide, StreamKind } from "../approach/contract.js";
 import { UmsError } from "../errors.js";
-import { backoffMs } from "../lib/backoff.js";
-import { sleep } from "../lib/deadline.js";
+import { within } from "../lib/deadline.js";
 import type { Logger } from "../lib/log.js";
 import type { Decision, Ref } from "../peer/client.js";
-import type { Facts, Flow, ServiceSpec } from "../spec.js";
+import type { Facts, Flow } from "../spec.js";
+import { type AskSource, type SourceAddress, untilDecided } from "./ask-source.js";
+import { answerFromJournal, checkFree, refusal, unknownMigration } from "./destination-answers.js";
 import {
+  type DestinationEffect,
   type DestinationEvent,
   type DestinationState,
+  hasRefused,
   isReceiving,
   reduceDestination,
 } from "./destination-state.js";
-import type { Journal } from "./journal.js";
+import type { Journal, JournalData } from "./journal.js";
+import { createLease, type Lease } from "./lease.js";
+import { orAborted, untilDone } from "./waits.js";
 
 export interface DestinationRunnerDeps {
   side: DestinationSide;
@@ -32,21 +37,11 @@ export interface DestinationRunnerDeps {
   log: Logger;
   /** Whether a service lives here already, so that none can be received. */
   isOccupied(): boolean;
-  /** The service is ours and runs; called once for each migration, also after a restart. */
-  onOwned(spec: ServiceSpec | undefined, epoch: number): Promise<void>;
-  /** Asks the source what it decided; undefined when it cannot be reached. */
-  askSource(source: SourceAddress, ref: Ref): Promise<SourceAnswer | undefined>;
-}
-
-export interface SourceAddress {
-  /** `host:port` of the source's Migration Interface. */
-  address: string;
-  name: string | undefined;
-}
-
-export interface SourceAnswer {
-  decision: string;
-  digest: string;
+  /** The service is ours and runs. Repeated until it succeeds, and after a restart. */
+  onOwned(epoch: number): Promise<void>;
+  askSource: AskSource;
+  /** How long a reservation lives without a sign of the source, ms. Default 10 min. */
+  leaseMs?: number;
 }
 
 export interface Arrival {
@@ -60,23 +55,25 @@ export interface DestinationRunner {
   readonly state: DestinationState;
   /** @throws ERR_PEER_IDENTITY when the migration is another source's */
   checkSource(migrationId: string, sourceName: string): void;
+  /** @throws ERR_MIGRATION_IN_PROGRESS, ERR_DESTINATION_OCCUPIED, ERR_EPOCH_STALE, ERR_NO_ROOM... */
   reserve(arrival: Arrival): Promise<{ facts: Facts; hasImage: boolean; knownLayers: number }>;
   provision(ref: Ref): Promise<{ keptMounts: string[] }>;
   arm(ref: Ref): Promise<void>;
   /** A data stream of the source `name`; throws before anything is read when it is not ours. */
   accept(migrationId: string, kind: StreamKind, name: string, stream: Duplex): Promise<void>;
   prepare(ref: Ref, flows: Flow[], digest: string): Promise<Decision>;
+  /** @throws ERR_DEADLINE when the service is ours but could not be thawed yet; ask again */
   commit(ref: Ref, digest: string): Promise<Decision>;
+  /** Resolves when the abort is durable; what was received is deleted after that. */
   abort(ref: Ref, reason: string): Promise<void>;
   /** After a restart of the supervisor. */
   recover(): Promise<void>;
   close(): void;
 }
 
-/** How long a reservation lives without a sign of the source. */
-const leaseMs = 10 * 60_000;
-const queryBackoff = { initialMs: 500, maxMs: 30_000 };
-const thawBackoff = { initialMs: 20, maxMs: 2_000 };
+const defaultLeaseMs = 10 * 60_000;
+/** Below the source's own deadline of a call, so that it is told rather than left alone. */
+const settleTimeoutMs = 10_000;
 
 export function createDestinationRunner(
   deps: DestinationRunnerDeps,
@@ -87,91 +84,96 @@ export function createDestinationRunner(
 
 class Runner implements DestinationRunner {
   private handling: Promise<void> = Promise.resolve();
-  private arrival: Arrival | undefined;
+  private effects: Promise<void> = Promise.resolve();
+  private reserving: Promise<unknown> = Promise.resolve();
+  /** What the side is doing for the migration; settles, never rejects. */
+  private work: Promise<unknown> = Promise.resolve();
+  private preparing: Promise<Decision> | undefined;
+  private origin: { ref: Ref; source: SourceAddress } | undefined;
   private failure: UmsError | undefined;
   private containerId: string | undefined;
-  private preparing: Promise<Decision> | undefined;
-  private lease: NodeJS.Timeout | undefined;
-  private readonly closing = new AbortController();
   private timings: Record<string, number> = {};
+  /** Aborted when the migration has ended badly: waits for its data end. */
+  private ended = new AbortController();
+  private readonly lease: Lease;
+  private readonly closing = new AbortController();
 
   constructor(
     private readonly deps: DestinationRunnerDeps,
     public state: DestinationState,
-  ) {}
+  ) {
+    const leaseMs = deps.leaseMs ?? defaultLeaseMs;
+    this.lease = createLease(leaseMs, () => {
+      const message = `nothing was heard of the source for ${leaseMs} ms`;
+      this.refuse(new UmsError("ERR_DEADLINE", message)).catch((error: unknown) => {
+        deps.log.error({ err: error }, "the end of the lease could not be recorded");
+      });
+    });
+  }
 
   checkSource(migrationId: string, sourceName: string): void {
     const owner =
-      this.arrival?.ref.migrationId === migrationId
-        ? this.arrival.source.name
+      this.origin?.ref.migrationId === migrationId
+        ? this.origin.source.name
         : this.deps.journal.find("destination", migrationId)?.data?.peerName;
     if (owner === undefined || owner === sourceName) return;
     throw new UmsError("ERR_PEER_IDENTITY", `migration ${migrationId} is not ${sourceName}'s`);
   }
 
-  async reserve(arrival: Arrival) {
-    const { side } = this.deps;
-    const { ref, departure } = arrival;
-    const facts = await side.facts();
-    if (this.state.migrationId !== ref.migrationId) {
-      this.checkFree();
-      checkCompatible(arrival.facts, facts, departure.spec);
-    }
-    const room = await side.reserve(departure);
-    if (this.state.migrationId !== ref.migrationId) {
-      this.checkFree();
-      this.arrival = arrival;
-      this.failure = undefined;
-      this.preparing = undefined;
-      this.timings = {};
-      await this.dispatch({ type: "reserve", ...ref });
-      await this.dispatch({ type: "receive" });
-    }
-    this.renewLease();
-    return { facts, ...room };
+  /** One after another: two sources may ask at once, and the side keeps what it was asked last. */
+  reserve(arrival: Arrival) {
+    const next = this.reserving.then(() => this.doReserve(arrival));
+    this.reserving = next.catch(() => undefined);
+    return next;
   }
 
   async provision(ref: Ref): Promise<{ keptMounts: string[] }> {
-    this.checkCurrent(ref);
     const startedMs = performance.now();
-    const { containerId, keptMounts } = await this.orRefuse(() => this.deps.side.provision());
-    this.containerId = containerId;
+    const provisioned = await this.orRefuse(ref, () => this.deps.side.provision());
+    this.containerId = provisioned.containerId;
     this.timing("provision", startedMs);
-    this.renewLease();
-    return { keptMounts };
+    return { keptMounts: provisioned.keptMounts };
   }
 
-  async arm(ref: Ref): Promise<void> {
-    this.checkCurrent(ref);
-    await this.orRefuse(() => this.deps.side.arm());
-    this.renewLease();
+  arm(ref: Ref): Promise<void> {
+    return this.orRefuse(ref, () => this.deps.side.arm());
   }
 
   async accept(migrationId: string, kind: StreamKind, name: string, stream: Duplex): Promise<void> {
-    const { state } = this;
+    const { state, lease } = this;
     // The relay outlives the migration; everything else belongs to its receiving.
     const isExpected = kind === "relay" ? state.phase !== "PASSIVE" : isReceiving(state.phase);
     if (state.migrationId !== migrationId || !isExpected) throw unknownMigration(migrationId);
-    this.renewLease();
-    await this.deps.side.accept(kind, name, stream);
-    this.renewLease();
+    // An open stream is the best sign of a source; TCP keep-alive ends one whose source is gone.
+    const release = lease.hold();
+    try {
+      await this.deps.side.accept(kind, name, stream);
+    } finally {
+      release();
+    }
   }
 
-  prepare(ref: Ref, flows: Flow[], digest: string): Promise<Decision> {
-    if (!this.isCurrent(ref)) return Promise.reject(unknownMigration(ref.migrationId));
-    this.preparing ??= this.doPrepare(flows, digest);
+  async prepare(ref: Ref, flows: Flow[], digest: string): Promise<Decision> {
+    if (!this.isCurrent(ref)) throw unknownMigration(ref.migrationId);
+    const { phase } = this.state;
+    if (hasRefused(phase)) return this.refusedAnswer();
+    if (["PREPARED", "OWNER", "RUNNING"].includes(phase)) return this.preparedAnswer();
+    this.preparing ??= this.exclusively(() => this.doPrepare(flows, digest));
     return this.preparing;
   }
 
   async commit(ref: Ref, digest: string): Promise<Decision> {
-    if (!this.isCurrent(ref)) return this.answerFromJournal(ref, digest);
+    if (!this.isCurrent(ref)) return answerFromJournal(this.deps.journal, ref, digest);
     const startedMs = performance.now();
     await this.dispatch({ type: "commit", ...ref, digest });
-    if (this.state.phase === "RUNNING") {
+    if (hasRefused(this.state.phase)) return this.refusedAnswer();
+    if (this.state.phase === "OWNER" || this.state.phase === "RUNNING") {
+      await within(settleTimeoutMs, "the thaw of the service", this.settled());
+    }
+    if (this.phaseNow() === "RUNNING") {
       const timingsMs = { ...this.timings, thaw: performance.now() - startedMs };
       return { digest, timingsMs };
     }
-    if (hasRefused(this.state)) return this.refusedAnswer();
     throw new UmsError("ERR_EPOCH_STALE", `a commit does not fit ${this.state.phase} here`);
   }
 
@@ -184,10 +186,8 @@ class Runner implements DestinationRunner {
     this.containerId = data?.containerId;
     const { migrationId, epoch } = this.state;
     if (data?.peer !== undefined && migrationId !== undefined && epoch !== undefined) {
-      this.arrival = {
-        ref: { migrationId, epoch },
-        source: { address: data.peer, name: data.peerName },
-      } as Arrival;
+      const source = { address: data.peer, name: data.peerName };
+      this.origin = { ref: { migrationId, epoch }, source };
     }
     const treeHeld = this.state.phase === "PREPARED" && (await this.deps.side.isHeld());
     await this.dispatch({ type: "restarted", treeHeld });
@@ -195,14 +195,37 @@ class Runner implements DestinationRunner {
 
   close(): void {
     this.closing.abort();
-    clearTimeout(this.lease);
+    this.lease.end();
+  }
+
+  private async doReserve({ ref, departure, facts: theirs, source }: Arrival) {
+    const { side, journal } = this.deps;
+    const { migrationId } = ref;
+    const isRepeated = this.isCurrent(ref) && isReceiving(this.state.phase);
+    const isKnown = journal.find("destination", migrationId) !== undefined;
+    if (!isRepeated) {
+      await within(settleTimeoutMs, "cleaning up after the last migration", this.settled());
+      checkFree(this.state, this.deps.isOccupied(), ref, isKnown);
+    }
+    const facts = await side.facts();
+    checkCompatible(theirs, facts, departure.spec);
+    const room = await side.reserve(departure);
+    if (!isRepeated) {
+      this.forget();
+      this.origin = { ref, source };
+      await this.dispatch({ type: "reserve", ...ref, isKnown });
+      await this.dispatch({ type: "receive" });
+      this.lease.start();
+    }
+    this.lease.renew();
+    return { facts, ...room };
   }
 
   private async doPrepare(flows: Flow[], digest: string): Promise<Decision> {
     const { side } = this.deps;
     try {
       const startedMs = performance.now();
-      const verified = await side.verified();
+      const verified = await orAborted(side.verified(), this.ended.signal);
       if (verified !== digest) {
         throw new UmsError("ERR_MANIFEST_MISMATCH", "what arrived is not what the source sent", {
           details: { expected: digest, got: verified },
@@ -211,6 +234,7 @@ class Runner implements DestinationRunner {
       await this.dispatch({ type: "verified", digest });
       this.timing("verify", startedMs);
       await this.dispatch({ type: "restore" });
+      if (this.state.phase !== "RESTORING") return this.refusedAnswer();
       const restoreMs = performance.now();
       await side.restore(flows);
       this.timing("restore", restoreMs);
@@ -221,53 +245,41 @@ class Runner implements DestinationRunner {
     } catch (thrown) {
       await this.refuse(thrown);
     }
-    if (this.state.phase !== "PREPARED") return this.refusedAnswer();
-    this.watchSource();
-    return { digest, timingsMs: { ...this.timings } };
+    return hasRefused(this.state.phase) ? this.refusedAnswer() : this.preparedAnswer();
   }
 
-  /** While PREPARED nothing here decides: the source is asked until it says what it did. */
-  private watchSource(): void {
-    const { arrival } = this;
-    if (arrival === undefined) return;
-    const { signal } = this.closing;
-    const ask = async () => {
-      for (let attempt = 0; this.state.phase === "PREPARED"; attempt += 1) {
-        await sleep(backoffMs(attempt, queryBackoff), signal);
-        if (this.state.phase !== "PREPARED") return;
-        const answer = await this.deps.askSource(arrival.source, arrival.ref);
-        const { migrationId } = arrival.ref;
-        if (answer?.decision === "ABORT") {
-          await this.dispatch({ type: "abort", migrationId, reason: "the source aborted" });
-        } else if (answer?.decision === "COMMIT") {
-          await this.dispatch({ type: "commit", ...arrival.ref, digest: answer.digest });
-        }
-      }
-    };
-    ask().catch((error) => {
-      if (!signal.aborted) this.deps.log.error({ err: error }, "asking the source failed");
-    });
+  /** Work of the side for the current migration; a failure of it ends the migration. */
+  private async orRefuse<T>(ref: Ref, work: () => Promise<T>): Promise<T> {
+    this.checkCurrent(ref);
+    try {
+      const result = await this.exclusively(work);
+      this.checkCurrent(ref);
+      return result;
+    } catch (thrown) {
+      if (this.isCurrent(ref)) await this.refuse(thrown);
+      throw thrown;
+    } finally {
+      this.lease.renew();
+    }
+  }
+
+  private exclusively<T>(work: () => Promise<T>): Promise<T> {
+    const next = this.work.then(work);
+    this.work = next.catch(() => undefined);
+    return next;
   }
 
   private async refuse(thrown: unknown): Promise<void> {
+    if (!isReceiving(this.state.phase)) return;
     const error = UmsError.from(thrown);
     this.failure ??= error;
     this.deps.log.warn({ code: error.code, ...error.details }, error.message);
     await this.dispatch({ type: "failed", reason: error.message });
   }
 
-  private async orRefuse<T>(work: () => Promise<T>): Promise<T> {
-    try {
-      return await work();
-    } catch (thrown) {
-      await this.refuse(thrown);
-      throw thrown;
-    }
-  }
-
   private dispatch(event: DestinationEvent): Promise<void> {
     const next = this.handling.then(() => this.handle(event));
-    // A later event must be handled even if this one failed; its own caller sees the error.
+    // A later event must be handled even if this one's record could not be written.
     this.handling = next.catch(() => undefined);
     return next;
   }
@@ -279,58 +291,65 @@ class Runner implements DestinationRunner {
       await this.deps.journal.append({ role: "destination", state: step.state, data: this.data() });
     }
     this.state = step.state;
-    if (step.state.phase !== before) {
-      const { phase, migrationId, epoch, reason } = step.state;
+    const { phase, migrationId, epoch, reason } = step.state;
+    if (phase !== before) {
       this.deps.log.info({ phase, migrationId, epoch, reason }, "destination state");
-      if (!isReceiving(phase) || phase === "PREPARED") clearTimeout(this.lease);
+      // From PREPARED on no timer decides anything.
+      if (phase === "PREPARED" || !isReceiving(phase)) this.lease.end();
+      if (hasRefused(phase)) this.ended.abort();
     }
-    for (const effect of step.effects) await this.perform(effect);
+    for (const effect of step.effects) {
+      // Only closing makes one reject; the next supervisor finds in the journal what is left to do.
+      this.effects = this.effects.then(() => this.perform(effect)).catch(() => undefined);
+    }
   }
 
-  private async perform(effect: string): Promise<void> {
-    const { side, log } = this.deps;
-    if (effect === "thaw") return this.thaw();
-    if (effect === "query") return this.watchSource();
-    if (effect === "discard") {
-      try {
-        await side.discard();
-      } catch (error) {
-        log.error({ err: error }, "what was received could not be deleted");
+  /** An effect that fails is repeated until closing, or logged where it may stay undone. */
+  private async perform(effect: DestinationEffect): Promise<void> {
+    const { side, log, onOwned } = this.deps;
+    const repeat = { log, signal: this.closing.signal };
+    switch (effect) {
+      case "query":
+        return this.watchSource();
+      case "thaw": {
+        const record = () => this.dispatch({ type: "thawed" });
+        await untilDone("the service could not be thawed yet", () => side.thaw(), repeat);
+        return untilDone("the thaw could not be recorded yet", record, repeat);
       }
-    }
-    // send-refused and send-running need no call: the source asks by Commit, and is answered.
-  }
-
-  private async thaw(): Promise<void> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        await this.deps.side.thaw();
-        break;
-      } catch (error) {
-        this.deps.log.error({ err: error, attempt }, "the service could not be thawed yet");
-        await sleep(backoffMs(attempt, thawBackoff), this.closing.signal);
+      case "own": {
+        const { epoch = 0 } = this.state;
+        return untilDone("the service could not be taken over yet", () => onOwned(epoch), repeat);
       }
+      case "discard":
+        await this.work;
+        await side.discard().catch((error: unknown) => {
+          log.error({ err: error }, "what was received could not be deleted");
+        });
     }
-    const step = reduceDestination(this.state, { type: "thawed" });
-    await this.deps.journal.append({ role: "destination", state: step.state, data: this.data() });
-    this.state = step.state;
-    const { phase, migrationId, epoch } = step.state;
-    this.deps.log.info({ phase, migrationId, epoch }, "destination state");
-    await this.deps.onOwned(this.arrival?.departure?.spec, epoch ?? 0);
   }
 
-  private checkFree(): void {
-    const { phase, migrationId } = this.state;
-    if (isReceiving(phase) || phase === "OWNER") {
-      throw new UmsError("ERR_MIGRATION_IN_PROGRESS", `another migration is ${phase} here`, {
-        details: { migrationId, phase },
-      });
-    }
-    if (this.deps.isOccupied()) {
-      throw new UmsError("ERR_DESTINATION_OCCUPIED", "a service runs in that outer container", {
-        hint: "choose one started with UMS_START_MODE=passive, or one its service has left",
-      });
-    }
+  /** While PREPARED nothing here decides: the source is asked until it says what it did. */
+  private watchSource(): void {
+    const { origin } = this;
+    if (origin === undefined) return;
+    const { log, askSource } = this.deps;
+    const { ref, source } = origin;
+    const { migrationId } = ref;
+    untilDecided(() => askSource(source, ref), {
+      signal: this.closing.signal,
+      isOpen: () => this.isCurrent(ref) && this.state.phase === "PREPARED",
+      onAbort: () => this.dispatch({ type: "abort", migrationId, reason: "the source aborted" }),
+      onCommit: (digest) => this.dispatch({ type: "commit", ...ref, digest }),
+      onError: (error) => log.warn({ err: error, migrationId }, "the source could not be asked"),
+    });
+  }
+
+  private forget(): void {
+    this.failure = undefined;
+    this.preparing = undefined;
+    this.containerId = undefined;
+    this.timings = {};
+    this.ended = new AbortController();
   }
 
   private isCurrent(ref: Ref): boolean {
@@ -338,59 +357,44 @@ class Runner implements DestinationRunner {
   }
 
   private checkCurrent(ref: Ref): void {
-    if (!this.isCurrent(ref) || !isReceiving(this.state.phase)) {
-      throw this.failure ?? unknownMigration(ref.migrationId);
+    if (!this.isCurrent(ref)) throw unknownMigration(ref.migrationId);
+    if (isReceiving(this.state.phase)) return;
+    throw this.failure ?? unknownMigration(ref.migrationId);
+  }
+
+  /** The state as it is after a wait, which the compiler takes for the one before. */
+  private phaseNow(): DestinationState["phase"] {
+    return this.state.phase;
+  }
+
+  /** Resolves when all effects are done, those that came of others too. */
+  private async settled(): Promise<void> {
+    for (let seen: Promise<void> | undefined; seen !== this.effects; ) {
+      seen = this.effects;
+      await seen;
     }
   }
 
-  /**
-   * For a migration that others came after. Without a record nothing is answered: this could be
-   * another outer container at the old one's address, and only REFUSED may free the source.
-   */
-  private answerFromJournal(ref: Ref, digest: string): Decision {
-    const record = this.deps.journal.find("destination", ref.migrationId);
-    if (record?.role !== "destination" || record.state.epoch !== ref.epoch) {
-      throw unknownMigration(ref.migrationId);
-    }
-    if (!hasRefused(record.state)) return { digest, timingsMs: {} };
-    const reason = record.state.reason ?? "the destination refused";
-    return { refused: new UmsError("ERR_CANCELLED", reason), timingsMs: {} };
+  private preparedAnswer(): Decision {
+    return { digest: this.state.digest ?? "", timingsMs: { ...this.timings } };
   }
 
   private refusedAnswer(): Decision {
-    const reason = this.state.reason ?? "the destination refused";
-    const refused = this.failure ?? new UmsError("ERR_CANCELLED", reason);
-    return { refused, timingsMs: { ...this.timings } };
-  }
-
-  private renewLease(): void {
-    clearTimeout(this.lease);
-    if (!isReceiving(this.state.phase) || this.state.phase === "PREPARED") return;
-    this.lease = setTimeout(() => {
-      void this.refuse(new UmsError("ERR_DEADLINE", "the reservation's lease of 10 min ended"));
-    }, leaseMs);
-    this.lease.unref();
+    const timingsMs = { ...this.timings };
+    if (this.failure !== undefined) return { refused: this.failure, timingsMs };
+    return { ...refusal(this.state.reason), timingsMs };
   }
 
   private timing(step: string, startedMs: number): void {
     this.timings[step] = performance.now() - startedMs;
   }
 
-  private data() {
-    const { containerId, arrival } = this;
-    const source = arrival?.source;
+  private data(): JournalData {
+    const { containerId, origin } = this;
     return {
       ...(containerId === undefined ? {} : { containerId }),
-      ...(source === undefined ? {} : { peer: source.address }),
-      ...(source?.name === undefined ? {} : { peerName: source.name }),
+      ...(origin === undefined ? {} : { peer: origin.source.address }),
+      ...(origin?.source.name === undefined ? {} : { peerName: origin.source.name }),
     };
   }
-}
-
-function hasRefused(state: DestinationState): boolean {
-  return state.phase === "REFUSED" || state.phase === "DISCARDED";
-}
-
-function unknownMigration(migrationId: string): UmsError {
-  return new UmsError("ERR_MIGRATION_NOT_FOUND", `migration ${migrationId} is not known here`);
 }

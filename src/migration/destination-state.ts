@@ -28,7 +28,8 @@ export interface DestinationState {
 }
 
 export type DestinationEvent =
-  | { type: "reserve"; migrationId: string; epoch: number }
+  /** `isKnown`: the journal has a record of this migration; it had its chance. */
+  | { type: "reserve"; migrationId: string; epoch: number; isKnown: boolean }
   | { type: "receive" }
   | { type: "verified"; digest: string }
   | { type: "restore" }
@@ -42,7 +43,11 @@ export type DestinationEvent =
   /** `treeHeld`: the restored tree is still there, complete and frozen. */
   | { type: "restarted"; treeHeld: boolean };
 
-export type DestinationEffect = "thaw" | "discard" | "send-refused" | "send-running" | "query";
+/**
+ * What the runner does once the state is durable. `query`: ask the source what it decided, until it
+ * says. `own`: the service is ours. Answers need no effect: the source asks by Commit.
+ */
+export type DestinationEffect = "thaw" | "own" | "discard" | "query";
 
 export interface DestinationStep {
   state: DestinationState;
@@ -63,6 +68,11 @@ export function isReceiving(phase: DestinationPhase): boolean {
   return undecided.has(phase);
 }
 
+/** True where this side has given its word never to run the migration's epoch. */
+export function hasRefused(phase: DestinationPhase): boolean {
+  return phase === "REFUSED" || phase === "DISCARDED";
+}
+
 export const initialDestination: DestinationState = { phase: "PASSIVE" };
 
 /** An event that does not fit the state changes nothing: every message is idempotent (rule 9). */
@@ -72,7 +82,7 @@ export function reduceDestination(
 ): DestinationStep {
   switch (event.type) {
     case "reserve":
-      return reserve(state, event.migrationId, event.epoch);
+      return reserve(state, event);
     case "receive":
       return advance(state, "RESERVED", { phase: "RECEIVING" }, false);
     case "verified":
@@ -80,58 +90,59 @@ export function reduceDestination(
     case "restore":
       return advance(state, "VERIFIED", { phase: "RESTORING" }, false);
     case "held":
-      return advance(state, "RESTORING", { phase: "PREPARED" }, true);
+      return advance(state, "RESTORING", { phase: "PREPARED" }, true, ["query"]);
     case "commit":
       if (!isSame(state, event)) return stay(state);
-      if (state.phase === "RUNNING") return { ...stay(state), effects: ["send-running"] };
-      if (state.phase !== "PREPARED") return stay(state);
-      return { state: { ...state, phase: "OWNER" }, journal: true, effects: ["thaw"] };
+      return advance(state, "PREPARED", { phase: "OWNER" }, true, ["thaw"]);
     case "thawed":
-      if (state.phase !== "OWNER") return stay(state);
-      return { state: { ...state, phase: "RUNNING" }, journal: true, effects: ["send-running"] };
+      return advance(state, "OWNER", { phase: "RUNNING" }, true, ["own"]);
     case "abort":
       if (state.migrationId !== event.migrationId || !undecided.has(state.phase)) {
         return stay(state);
       }
-      return end(state, "DISCARDED", event.reason, ["discard"]);
+      return end(state, "DISCARDED", event.reason);
     case "failed":
       if (!undecided.has(state.phase)) return stay(state);
-      return end(state, "REFUSED", event.reason, ["send-refused", "discard"]);
+      return end(state, "REFUSED", event.reason);
     case "restarted":
       return restarted(state, event.treeHeld);
   }
 }
 
-function reserve(state: DestinationState, migrationId: string, epoch: number): DestinationStep {
+/**
+ * A migration that was here before is never begun again: after REFUSED its COMMIT may still be on
+ * the way, and would start a second copy.
+ */
+function reserve(
+  state: DestinationState,
+  event: { migrationId: string; epoch: number; isKnown: boolean },
+): DestinationStep {
   // RUNNING: the service came and, as the runner has made sure, has left again.
   const free: DestinationPhase[] = ["PASSIVE", "REFUSED", "DISCARDED", "RUNNING"];
-  if (!free.includes(state.phase) || state.migrationId === migrationId) return stay(state);
+  if (!free.includes(state.phase) || event.isKnown) return stay(state);
+  const { migrationId, epoch } = event;
   return { state: { phase: "RESERVED", migrationId, epoch }, journal: true, effects: [] };
 }
 
 /**
  * After a restart the received files are no longer trusted to be complete, so all before PREPARED
- * ends in REFUSED; the source, not yet committed, thaws. A held tree is kept and announced.
+ * ends in REFUSED; the source, not yet committed, thaws. A held tree is kept.
  */
 function restarted(state: DestinationState, treeHeld: boolean): DestinationStep {
   switch (state.phase) {
     case "PREPARED":
       if (treeHeld) return { state, journal: false, effects: ["query"] };
-      return end(state, "REFUSED", "the restored tree was lost", ["send-refused", "discard"]);
+      return end(state, "REFUSED", "the restored tree was lost");
     case "RESERVED":
     case "RECEIVING":
     case "VERIFIED":
     case "RESTORING":
-      return end(state, "REFUSED", "the destination's supervisor was restarted", [
-        "send-refused",
-        "discard",
-      ]);
+      return end(state, "REFUSED", "the destination's supervisor was restarted");
     case "OWNER":
       return { state, journal: false, effects: ["thaw"] };
     case "RUNNING":
-      return { state, journal: false, effects: ["send-running"] };
+      return { state, journal: false, effects: ["own"] };
     case "REFUSED":
-      return { state, journal: false, effects: ["send-refused", "discard"] };
     case "DISCARDED":
       return { state, journal: false, effects: ["discard"] };
     case "PASSIVE":
@@ -154,9 +165,8 @@ function end(
   state: DestinationState,
   phase: "REFUSED" | "DISCARDED",
   reason: string,
-  effects: DestinationEffect[],
 ): DestinationStep {
-  return { state: { ...state, phase, reason }, journal: true, effects };
+  return { state: { ...state, phase, reason }, journal: true, effects: ["discard"] };
 }
 
 function advance(
@@ -164,9 +174,10 @@ function advance(
   from: DestinationPhase,
   change: Partial<DestinationState>,
   journal: boolean,
+  effects: DestinationEffect[] = [],
 ): DestinationStep {
   if (state.phase !== from) return stay(state);
-  return { state: { ...state, ...change }, journal, effects: [] };
+  return { state: { ...state, ...change }, journal, effects };
 }
 
 function stay(state: DestinationState): DestinationStep {

@@ -51,6 +51,8 @@ export interface Journal {
 
 const headerBytes = 8;
 const maxRecordBytes = 64 * 1024;
+/** A reason is for people, and comes from the peer too: it must not make a record unreadable. */
+const maxReasonChars = 2_000;
 /** Zero-filled room kept ahead of the write position. */
 const reserveBytes = 64 * 1024;
 
@@ -81,10 +83,11 @@ export function parseJournal(content: Buffer): { records: JournalRecord[]; endBy
   let offset = 0;
   while (offset + headerBytes <= content.length) {
     const lengthBytes = content.readUInt32LE(offset);
-    if (lengthBytes === 0) break;
     const start = offset + headerBytes;
     const body = content.subarray(start, start + lengthBytes);
+    // Length 0 is the reserve, the usual end; but a zeroed sector amid records looks the same.
     const intact =
+      lengthBytes > 0 &&
       lengthBytes <= maxRecordBytes &&
       body.length === lengthBytes &&
       crc32c(body) === content.readUInt32LE(offset + 4);
@@ -132,6 +135,12 @@ async function takeLock(path: string): Promise<Server> {
   return server;
 }
 
+function shortened(entry: JournalEntry): JournalEntry {
+  const reason = entry.state.reason?.slice(0, maxReasonChars);
+  if (reason === entry.state.reason) return entry;
+  return { ...entry, state: { ...entry.state, reason } } as JournalEntry;
+}
+
 class FileJournal implements Journal {
   last: JournalRecord | undefined;
   private appending: Promise<void> = Promise.resolve();
@@ -177,7 +186,7 @@ class FileJournal implements Journal {
 
   private async write(entry: JournalEntry): Promise<void> {
     const record: JournalRecord = {
-      ...entry,
+      ...shortened(entry),
       seq: (this.last?.seq ?? 0) + 1,
       at: new Date().toISOString(),
     };
@@ -186,23 +195,36 @@ class FileJournal implements Journal {
     frame.writeUInt32LE(body.length, 0);
     frame.writeUInt32LE(crc32c(body), 4);
     body.copy(frame, headerBytes);
-    await this.file.write(frame, 0, frame.length, this.endBytes);
-    await this.file.datasync();
+    try {
+      await this.writeAll(frame, this.endBytes);
+      await this.file.datasync();
+    } catch (error) {
+      throw UmsError.from(error);
+    }
     this.endBytes += frame.length;
     this.remember(record);
     await this.reserve();
   }
 
-  /** Keeps zeroed, written (not sparse) room ahead; failing to is no error until it is needed. */
+  /** On a nearly full disk the kernel writes a part and reports only that (man 2 write). */
+  private async writeAll(bytes: Buffer, position: number): Promise<void> {
+    for (let done = 0; done < bytes.length; ) {
+      const rest = bytes.length - done;
+      const { bytesWritten } = await this.file.write(bytes, done, rest, position + done);
+      done += bytesWritten;
+    }
+  }
+
+  /** Keeps zeroed, written (not sparse) room ahead. */
   private async reserve(): Promise<void> {
     if (this.allocatedBytes - this.endBytes >= reserveBytes / 2) return;
     const start = Math.max(this.allocatedBytes, this.endBytes);
     try {
-      await this.file.write(Buffer.alloc(reserveBytes), 0, reserveBytes, start);
+      await this.writeAll(Buffer.alloc(reserveBytes), start);
       await this.file.datasync();
       this.allocatedBytes = start + reserveBytes;
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== "ENOSPC") throw error;
+    } catch {
+      // A full disk or a broken one; the record before is safe, and the next append will say so.
     }
   }
 }

@@ -11,6 +11,7 @@ import type { Logger } from "../lib/log.js";
 import type { Peer, Ref, Reservation } from "../peer/client.js";
 import type { MigrationReport } from "./report.js";
 import type { SourceEffect, SourceEvent } from "./source-state.js";
+import { orAborted, untilDone } from "./waits.js";
 
 export interface DestinationAddress {
   /** `host:port` of the Migration Interface. */
@@ -37,12 +38,14 @@ export interface AttemptDeps {
   connect(destination: DestinationAddress): Promise<PeerLink>;
   /** Peer port of this side, told to the destination for its queries. */
   ownPeerPort: number;
+  /** Aborted when the supervisor ends: the next one goes on from the journal. */
+  closing: AbortSignal;
 }
 
 export interface AttemptOptions {
   ref: Ref;
   destination: DestinationAddress | undefined;
-  /** Longest freeze accepted before COMMITTED, milliseconds. */
+  /** Longest freeze accepted before COMMITTED, milliseconds; after it the attempt is aborted. */
   downtimeBudgetMs: number;
   report: MigrationReport;
   /** Manifest digest, when the attempt goes on after a restart. */
@@ -52,20 +55,18 @@ export interface AttemptOptions {
 }
 
 const commitBackoff = { initialMs: 50, maxMs: 5_000 };
-const localBackoff = { initialMs: 20, maxMs: 2_000 };
 const abortBackoff = { initialMs: 50, maxMs: 500 };
 const abortAttempts = 5;
-/** However much of the downtime budget is spent, a restore gets this long to answer. */
-const minPrepareTimeoutMs = 1_000;
-
 export class SourceAttempt {
-  /** Why it failed, first cause first. */
+  /** Why it failed: the first cause. */
   failure: UmsError | undefined;
+  private effects: Promise<void> = Promise.resolve();
   private readonly abort = new AbortController();
   private link: PeerLink | undefined;
   private reservation: Reservation | undefined;
   private session: SourceSession | undefined;
   private frozenAtMs: number | undefined;
+  private budgetTimer: NodeJS.Timeout | undefined;
   private dumped: { digest: string; flows: Parameters<Peer["prepare"]>[2] } | undefined;
 
   constructor(
@@ -78,6 +79,18 @@ export class SourceAttempt {
   /** Ends transfers and waits; a running dump is left to end by itself. */
   cancel(): void {
     this.abort.abort();
+    clearTimeout(this.budgetTimer);
+  }
+
+  /** Does `work`, which must not reject, when all that was enqueued before is done. */
+  enqueue(work: () => Promise<void>): void {
+    this.effects = this.effects.then(work);
+  }
+
+  /** What failed decides nothing here: the state machine is told, and says what follows. */
+  async fail(error: UmsError): Promise<void> {
+    this.failure ??= error;
+    await this.options.dispatch({ type: "failed", reason: error.message });
   }
 
   perform(effect: SourceEffect): Promise<void> {
@@ -135,7 +148,10 @@ export class SourceAttempt {
 
   private async freeze(): Promise<void> {
     const { session } = this.reserved();
+    // Cancelled before anything was held: there is no need to disturb the service.
+    this.checkCancelled();
     this.frozenAtMs = performance.now();
+    this.startBudget();
     await this.timed("freeze", () => this.deps.side.freeze());
     this.checkCancelled();
     this.dumped = await this.timed("dump", () => this.deps.side.dump(session));
@@ -147,19 +163,19 @@ export class SourceAttempt {
     const { peer } = await this.connect();
     const { ref, report, dispatch } = this.options;
     const { digest, flows } = this.checkpoint();
-    const timeoutMs = Math.max(this.budgetLeftMs(), minPrepareTimeoutMs);
-    const answer = await this.timed("prepare", () => peer.prepare(ref, digest, flows, timeoutMs));
+    const timeoutMs = Math.ceil(this.budgetLeftMs());
+    if (timeoutMs <= 0) throw this.overBudget();
+    // A late answer is of no use, and the thaw must not wait for it.
+    const answer = await this.timed("prepare", () =>
+      orAborted(peer.prepare(ref, digest, flows, timeoutMs), this.abort.signal),
+    );
     report.setTimings("destination", answer.timingsMs);
     if (answer.refused !== undefined) {
       this.failure ??= answer.refused;
       const reason = answer.refused.message;
       return dispatch({ type: "refused", epoch: ref.epoch, reason });
     }
-    if (this.budgetLeftMs() < 0) {
-      throw new UmsError("ERR_DEADLINE", "the freeze took longer than the downtime budget", {
-        hint: "raise --downtime-budget, or migrate when the service is less busy",
-      });
-    }
+    if (this.budgetLeftMs() < 0) throw this.overBudget();
     this.checkCancelled();
     await dispatch({ type: "prepared", epoch: ref.epoch, digest: answer.digest });
   }
@@ -167,6 +183,7 @@ export class SourceAttempt {
   /** For ever: only the destination's answer, or an operator, ends COMMITTED (rule 8). */
   private async sendCommit(): Promise<void> {
     const { ref, report, dispatch } = this.options;
+    clearTimeout(this.budgetTimer);
     const { digest } = this.checkpoint();
     const startedMs = performance.now();
     for (let attempt = 0; ; attempt += 1) {
@@ -186,7 +203,7 @@ export class SourceAttempt {
         const { code, message } = UmsError.from(thrown);
         this.deps.log.warn({ attempt, code, migrationId: ref.migrationId }, message);
         report.doubt(message);
-        await sleep(backoffMs(attempt, commitBackoff));
+        await sleep(backoffMs(attempt, commitBackoff), this.deps.closing);
       }
     }
   }
@@ -204,36 +221,29 @@ export class SourceAttempt {
       } catch (thrown) {
         const { code, message } = UmsError.from(thrown);
         this.deps.log.warn({ attempt, code, migrationId: ref.migrationId }, message);
-        await sleep(backoffMs(attempt, abortBackoff));
+        await sleep(backoffMs(attempt, abortBackoff), this.deps.closing);
       }
     }
     this.disconnect();
   }
 
   private async thaw(): Promise<void> {
-    await this.untilDone("the service could not be thawed yet", () => this.deps.side.thaw());
+    await untilDone("the service could not be thawed yet", () => this.deps.side.thaw(), {
+      log: this.deps.log,
+      signal: this.deps.closing,
+    });
     this.reportFreeze();
     await this.options.dispatch({ type: "thawed" });
   }
 
   private async depart(): Promise<void> {
-    await this.untilDone("the frozen copy could not be ended yet", () =>
-      this.timed("depart", () => this.deps.side.depart()),
-    );
+    const depart = () => this.timed("depart", () => this.deps.side.depart());
+    await untilDone("the frozen copy could not be ended yet", depart, {
+      log: this.deps.log,
+      signal: this.deps.closing,
+    });
     await this.options.dispatch({ type: "killed" });
     this.disconnect();
-  }
-
-  /** For what must succeed at last whatever goes wrong on this machine. */
-  private async untilDone(complaint: string, work: () => Promise<void>): Promise<void> {
-    for (let attempt = 0; ; attempt += 1) {
-      try {
-        return await work();
-      } catch (error) {
-        this.deps.log.error({ err: error, attempt }, complaint);
-        await sleep(backoffMs(attempt, localBackoff));
-      }
-    }
   }
 
   private createSession(reservation: Reservation): SourceSession {
@@ -284,6 +294,23 @@ export class SourceAttempt {
 
   private budgetLeftMs(): number {
     return this.options.downtimeBudgetMs - (performance.now() - (this.frozenAtMs ?? 0));
+  }
+
+  /** A dump or a last file pass may hang: the service must run again all the same. */
+  private startBudget(): void {
+    this.budgetTimer = setTimeout(() => {
+      this.fail(this.overBudget()).catch((error: unknown) => {
+        this.deps.log.error({ err: error }, "the end of the downtime budget was not recorded");
+      });
+    }, this.options.downtimeBudgetMs);
+  }
+
+  private overBudget(): UmsError {
+    const { downtimeBudgetMs } = this.options;
+    const message = `the freeze took longer than the downtime budget of ${downtimeBudgetMs} ms`;
+    return new UmsError("ERR_DEADLINE", message, {
+      hint: "raise --downtime-budget, or migrate when the service is less busy",
+    });
   }
 
   private checkCancelled(): void {

@@ -4,7 +4,9 @@
  *
  * Invariants:
  * - events are handled one at a time; a record is durable before its effects start (rule 4);
- * - effects run one after another: the thaw after a failed dump waits until the dump has ended;
+ * - effects of one migration run one after another: the thaw after a failed dump waits until the
+ *   dump has ended; the next migration waits for no message of the last one;
+ * - an end that cannot be recorded is tried again: no failure of the disk leaves a service frozen;
  * - after COMMITTED nothing but the destination's answer ends the wait (rule 8).
  */
 import { randomUUID } from "node:crypto";
@@ -19,13 +21,16 @@ import {
 } from "./source-attempt.js";
 import {
   isBusy,
+  isCommitted,
   isUndecided,
   reduceSource,
+  type SourceEffect,
   type SourceEvent,
   type SourceState,
 } from "./source-state.js";
+import { untilDone } from "./waits.js";
 
-export interface SourceRunnerDeps extends AttemptDeps {
+export interface SourceRunnerDeps extends Omit<AttemptDeps, "closing"> {
   journal: Journal;
   /** Called after every change of state. */
   onState(state: SourceState): void;
@@ -45,10 +50,15 @@ export interface SourceRunner {
   readonly destination: DestinationAddress | undefined;
   /** Starts a migration; the report tells its end. @throws ERR_MIGRATION_IN_PROGRESS */
   migrate(options: MigrateOptions): Promise<MigrationReport>;
-  /** Stops one that is not committed; returns its id. @throws ERR_MIGRATION_NOT_FOUND */
+  /**
+   * Stops one that is not committed; returns its id.
+   * @throws ERR_MIGRATION_NOT_FOUND also when it was committed in the same moment
+   */
   cancel(reason: string): Promise<string>;
   /** After a restart of the supervisor: finishes or aborts what the journal shows. */
   recover(): Promise<void>;
+  /** Ends the waits and leaves everything as it is, for the next supervisor. */
+  close(): void;
 }
 
 export function createSourceRunner(deps: SourceRunnerDeps, initial: SourceState): SourceRunner {
@@ -57,8 +67,8 @@ export function createSourceRunner(deps: SourceRunnerDeps, initial: SourceState)
 
 class Runner implements SourceRunner {
   private handling: Promise<void> = Promise.resolve();
-  private effects: Promise<void> = Promise.resolve();
   private attempt: SourceAttempt | undefined;
+  private readonly closing = new AbortController();
   /** A second request may come before the first one's record is on disk. */
   private isStarting = false;
 
@@ -91,14 +101,15 @@ class Runner implements SourceRunner {
   }
 
   async cancel(reason: string): Promise<string> {
+    const { attempt } = this;
     const { migrationId, phase } = this.state;
-    if (migrationId === undefined || !isUndecided(phase)) {
-      throw new UmsError("ERR_MIGRATION_NOT_FOUND", "there is no migration to cancel", {
-        ...(phase === "COMMITTED" ? { hint: "it is committed; `ums status` says more" } : {}),
-      });
+    if (attempt !== undefined && migrationId !== undefined && isUndecided(phase)) {
+      await attempt.fail(new UmsError("ERR_CANCELLED", reason));
+      if (!isCommitted(this.state.phase)) return migrationId;
     }
-    await this.fail(new UmsError("ERR_CANCELLED", reason));
-    return migrationId;
+    throw new UmsError("ERR_MIGRATION_NOT_FOUND", "there is no migration to cancel", {
+      ...(isCommitted(this.state.phase) ? { hint: "it is committed; see `ums status`" } : {}),
+    });
   }
 
   async recover(): Promise<void> {
@@ -109,8 +120,14 @@ class Runner implements SourceRunner {
         data?.peer === undefined ? undefined : { address: data.peer, name: data.peerName };
       const ref = { migrationId, epoch: issuedEpoch };
       this.attempt = this.createAttempt({ ref, destination, downtimeBudgetMs: 0, digest });
+      this.attempt.options.report.enter(this.state.phase);
     }
     await this.dispatch({ type: "restarted" });
+  }
+
+  close(): void {
+    this.closing.abort();
+    this.attempt?.cancel();
   }
 
   private checkFree(): void {
@@ -128,19 +145,18 @@ class Runner implements SourceRunner {
 
   private createAttempt(options: Omit<AttemptOptions, "report" | "dispatch">): SourceAttempt {
     const { migrationId } = options.ref;
-    return new SourceAttempt(this.deps, {
-      ...options,
-      report: createReport(migrationId),
-      // What an older attempt still has to say must not move a newer one.
-      dispatch: async (event) => {
-        if (this.state.migrationId === migrationId) await this.dispatch(event);
+    const { signal: closing } = this.closing;
+    return new SourceAttempt(
+      { ...this.deps, closing },
+      {
+        ...options,
+        report: createReport(migrationId),
+        // What an older attempt still has to say must not move a newer one.
+        dispatch: async (event) => {
+          if (this.state.migrationId === migrationId) await this.dispatch(event);
+        },
       },
-    });
-  }
-
-  private async fail(error: UmsError): Promise<void> {
-    if (this.attempt !== undefined) this.attempt.failure ??= error;
-    await this.dispatch({ type: "failed", reason: error.message });
+    );
   }
 
   private dispatch(event: SourceEvent): Promise<void> {
@@ -160,9 +176,7 @@ class Runner implements SourceRunner {
     this.state = step.state;
     if (step.state.phase !== before) this.announce();
     if (attempt === undefined) return;
-    for (const effect of step.effects) {
-      this.effects = this.effects.then(() => this.perform(attempt, effect));
-    }
+    for (const effect of step.effects) attempt.enqueue(() => this.perform(attempt, effect));
   }
 
   private announce(): void {
@@ -180,19 +194,28 @@ class Runner implements SourceRunner {
     }
   }
 
-  private async perform(attempt: SourceAttempt, effect: Parameters<SourceAttempt["perform"]>[0]) {
+  /** Never rejects. */
+  private async perform(attempt: SourceAttempt, effect: SourceEffect): Promise<void> {
+    const { log } = this.deps;
+    const { signal } = this.closing;
     try {
       await attempt.perform(effect);
     } catch (thrown) {
+      if (signal.aborted) return;
       const error = UmsError.from(thrown);
-      this.deps.log.warn({ effect, code: error.code, ...error.details }, error.message);
-      attempt.failure ??= error;
-      try {
-        await attempt.options.dispatch({ type: "failed", reason: error.message });
-      } catch (cause) {
-        this.deps.log.error({ err: cause }, "the failure could not be recorded");
-      }
+      log.warn({ effect, code: error.code, ...error.details }, error.message);
+      const record = () => this.afterFailure(attempt, effect, error);
+      await untilDone("the failure could not be recorded yet", record, { log, signal }).catch(
+        () => undefined, // Closing: the next supervisor finds the journal undecided, and aborts.
+      );
     }
+  }
+
+  /** What happened must be recorded again where the record was what failed, or nothing goes on. */
+  private async afterFailure(attempt: SourceAttempt, effect: SourceEffect, error: UmsError) {
+    await attempt.fail(error);
+    if (effect === "thaw") await attempt.options.dispatch({ type: "thawed" });
+    if (effect === "kill") await attempt.options.dispatch({ type: "killed" });
   }
 
   private data(): JournalData {

@@ -70,6 +70,11 @@ export function isUndecided(phase: SourcePhase): boolean {
   return undecided.has(phase);
 }
 
+/** True once the decision has fallen: this side never runs the service again on its own. */
+export function isCommitted(phase: SourcePhase): boolean {
+  return phase === "COMMITTED" || phase === "DONE" || phase === "RETIRED";
+}
+
 /** True while no second migration may start. */
 export function isBusy(phase: SourcePhase): boolean {
   return phase !== "ACTIVE" && phase !== "RETIRED";
@@ -114,15 +119,20 @@ export function reduceSource(state: SourceState, event: SourceEvent): SourceStep
   }
 }
 
-/** What a query of the destination is answered with (the table of docs/switchover.md). */
-export function answerQuery(
-  state: SourceState,
-  migrationId: string,
-): "PENDING" | "COMMIT" | "ABORT" {
-  if (state.migrationId !== migrationId) return "ABORT";
-  if (undecided.has(state.phase)) return "PENDING";
-  const committed: SourcePhase[] = ["COMMITTED", "DONE", "RETIRED"];
-  return committed.includes(state.phase) ? "COMMIT" : "ABORT";
+/** What a source says it decided. UNKNOWN decides nothing. */
+export type SourceAnswer = "PENDING" | "COMMIT" | "ABORT" | "UNKNOWN";
+
+/**
+ * Answers a destination's query from the newest record of its migration.
+ *
+ * No record is not an abort. A migration is recorded before the destination hears of it, so whoever
+ * has no record is not its source: a new outer container at the old one's address, with its
+ * certificate but without its journal. The true source may have committed before it was lost.
+ */
+export function answerQuery(record: SourceState | undefined): SourceAnswer {
+  if (record === undefined) return "UNKNOWN";
+  if (undecided.has(record.phase)) return "PENDING";
+  return isCommitted(record.phase) ? "COMMIT" : "ABORT";
 }
 
 function begin(state: SourceState, migrationId: string): SourceStep {

@@ -115,7 +115,7 @@ class OpenMigration implements Migration {
           runDir: join(deps.runDir, "receive"),
         }),
         isOccupied: () => this.source !== undefined && this.source.state.phase !== "RETIRED",
-        onOwned: (_, epoch) => this.own(epoch),
+        onOwned: (epoch) => this.own(epoch),
         askSource: async (source, ref) => this.links?.ask(source, ref),
       },
       ownership.destination,
@@ -126,8 +126,9 @@ class OpenMigration implements Migration {
         await journal.append({ role: "source", state: ownership.source });
       }
     }
-    await this.listen(config);
+    // First, so that no call meets a side that does not yet know what it owns.
     await this.recover();
+    await this.listen(config);
   }
 
   hasLeft(): boolean {
@@ -150,6 +151,7 @@ class OpenMigration implements Migration {
   }
 
   async close(): Promise<void> {
+    this.source?.close();
     this.destination.close();
     await Promise.all(this.servers.map((server) => server.close()));
     await this.deps.journal.close();
@@ -205,12 +207,12 @@ class OpenMigration implements Migration {
       await plane.open(this.spec);
     }
     if (last?.role === "source") await this.source?.recover();
-    if (hasLeft) this.sourceSide?.relay();
+    if (hasLeft) await this.sourceSide?.relay();
     if (last?.role === "destination") await this.destination.recover();
   }
 
   private async listen(config: Config): Promise<void> {
-    const { log } = this.deps;
+    const { log, journal } = this.deps;
     const operator = {
       source: () => this.needSource(),
       isOurs: (name: string) => this.isOurs(name),
@@ -242,7 +244,10 @@ class OpenMigration implements Migration {
       peer: createPeerService({
         authorize: requireRole(identity, "peer"),
         destination: this.destination,
-        source: () => this.source?.state,
+        departure: (migrationId) => {
+          const record = journal.find("source", migrationId);
+          return record?.role === "source" ? record.state : undefined;
+        },
         dataPort: data.port,
       }),
     };

@@ -15,7 +15,10 @@ export type MayRun = "start" | "adopt" | "none";
 
 export interface Ownership {
   mayRun: MayRun;
-  /** Undefined while no service was ever owned here. */
+  /**
+   * Undefined while no service is owned here, and while the destination's recovery has not yet
+   * taken one over: a migration that began in between would be forgotten by the taking over.
+   */
   source: SourceState | undefined;
   destination: DestinationState;
 }
@@ -35,11 +38,10 @@ export function readOwnership(journal: Journal, isPassive: boolean): Ownership {
   const earlier = kept?.role === "source" ? kept.state : undefined;
   switch (last.state.phase) {
     case "RUNNING":
-    case "OWNER": {
-      const source = initialSource(last.state.epoch ?? 1);
-      // OWNER is thawed by the destination's recovery, which also starts it if the tree is lost.
-      return { mayRun: last.state.phase === "RUNNING" ? "start" : "adopt", source, destination };
-    }
+      return { mayRun: "start", source: undefined, destination };
+    case "OWNER":
+      // Thawed by the destination's recovery, which also starts it if the tree is lost.
+      return { mayRun: "adopt", source: undefined, destination };
     case "PREPARED":
       return { mayRun: "adopt", source: earlier, destination };
     default:

@@ -111,6 +111,8 @@ class ContainerDestination implements DestinationSide {
     await this.image?.promise;
     await this.deps.openDataPlane(spec);
     const containerId = await service.create(spec);
+    // A supervisor that is restarted between PREPARED and the thaw must know what it received.
+    await this.deps.store(spec);
     const container = await service.inspect();
     if (container === undefined) throw new TypeError("the container just made is gone");
     this.paths = await nestedPaths(container);
@@ -202,10 +204,8 @@ class ContainerDestination implements DestinationSide {
     if (freezer === undefined) {
       // The outer container was restarted after OWNER: the service starts as any other would.
       await this.deps.service.start();
-    } else if ((await freezer.pids()).length === 0) {
-      throw new UmsError("ERR_SERVICE_NOT_RUNNING", "the service ended as it was thawed");
     }
-    if (this.spec !== undefined) await this.deps.store(this.spec);
+    // One that ends as soon as it runs has ended here: its life, and its exit code, are ours.
     await this.settle();
   }
 

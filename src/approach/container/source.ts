@@ -154,8 +154,9 @@ class ContainerSource implements SourceSide {
     if (container?.State.Running === true) {
       const freezer = this.freezer ?? (await freezerOf(container.State.Pid));
       await freezer.thaw();
-    } else if (container !== undefined && this.deps.service.state() === "created") {
-      // The outer container was restarted meanwhile: the service starts as any other would.
+    } else if (container !== undefined && this.deps.service.state() === "absent") {
+      // Nobody has seen it run since the outer container was restarted: it starts as any other
+      // would. One that ended by itself is "exited", and stays so.
       await this.deps.service.start();
     }
     await this.deps.hold().release();

@@ -1,0 +1,54 @@
+/** What a destination says to calls that do not move it. */
+import { UmsError } from "../errors.js";
+import type { Decision, Ref } from "../peer/client.js";
+import { type DestinationState, hasRefused, isReceiving } from "./destination-state.js";
+import type { Journal } from "./journal.js";
+
+/**
+ * Whether a new migration may begin here.
+ * @throws ERR_EPOCH_STALE, ERR_MIGRATION_IN_PROGRESS, ERR_DESTINATION_OCCUPIED
+ */
+export function checkFree(
+  state: DestinationState,
+  isOccupied: boolean,
+  { migrationId }: Ref,
+  isKnown: boolean,
+): void {
+  const { phase } = state;
+  if (isKnown) {
+    throw new UmsError("ERR_EPOCH_STALE", `migration ${migrationId} was here and has ended`);
+  }
+  if (isReceiving(phase) || phase === "OWNER") {
+    throw new UmsError("ERR_MIGRATION_IN_PROGRESS", `another migration is ${phase} here`, {
+      details: { migrationId: state.migrationId, phase },
+    });
+  }
+  if (isOccupied) {
+    throw new UmsError("ERR_DESTINATION_OCCUPIED", "a service runs in that outer container", {
+      hint: "choose one started with UMS_START_MODE=passive, or one its service has left",
+    });
+  }
+}
+
+/**
+ * Answers a commit of a migration that others came after. Without a record nothing is answered:
+ * this could be another outer container at the old one's address, and only REFUSED may free the
+ * source.
+ * @throws ERR_MIGRATION_NOT_FOUND
+ */
+export function answerFromJournal(journal: Journal, ref: Ref, digest: string): Decision {
+  const record = journal.find("destination", ref.migrationId);
+  if (record?.role === "destination" && record.state.epoch === ref.epoch) {
+    if (record.state.phase === "RUNNING") return { digest, timingsMs: {} };
+    if (hasRefused(record.state.phase)) return refusal(record.state.reason);
+  }
+  throw unknownMigration(ref.migrationId);
+}
+
+export function refusal(reason = "the destination refused"): Decision {
+  return { refused: new UmsError("ERR_CANCELLED", reason), timingsMs: {} };
+}
+
+export function unknownMigration(migrationId: string): UmsError {
+  return new UmsError("ERR_MIGRATION_NOT_FOUND", `migration ${migrationId} is not known here`);
+}
