@@ -2,10 +2,11 @@
  * The cgroup freezer: what holds a service that must not run. It outlives every process of ours
  * (rule 6 of docs/switchover.md).
  */
-import { readdir, readFile, writeFile } from "node:fs/promises";
+import { readdir, readFile, readlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { UmsError } from "../errors.js";
 import { poll } from "../lib/deadline.js";
+import { run } from "../lib/exec.js";
 import { exists, isNotFound } from "../lib/files.js";
 
 export interface Freezer {
@@ -21,6 +22,9 @@ export interface Freezer {
   /**
    * Ends every task without letting a frozen one run another instruction: SIGKILL is pending when
    * the thaw comes. On cgroup v1 a frozen task does not die of SIGKILL until it is thawed.
+   * Their TCP sockets are closed first, those of their whole network namespace, which must not be
+   * ours: they would live on as orphans (FIN_WAIT1), and the same service could not be restored
+   * beside them when it returns (TCP_REPAIR: EADDRNOTAVAIL, measured).
    */
   killFrozen(): Promise<void>;
 }
@@ -61,7 +65,9 @@ function freezerAt(directory: string, version: "v1" | "v2"): Freezer {
     },
     thaw: () => set(false),
     async killFrozen() {
-      for (const pid of await pidsBelow(directory)) killIfThere(pid);
+      const pids = await pidsBelow(directory);
+      if (pids[0] !== undefined) await closeSockets(pids[0]);
+      for (const pid of pids) killIfThere(pid);
       await ignoreMissing(set(false));
       await poll(
         `ending the processes of ${directory}`,
@@ -98,6 +104,26 @@ async function pidsBelow(directory: string): Promise<number[]> {
     if (isNotFound(error) || (error as NodeJS.ErrnoException).code === "ENODEV") return [];
     throw error;
   }
+}
+
+/**
+ * Before the kill, because kernels before 6.11 do not close orphans (tcp_abort in net/ipv4/tcp.c).
+ * ss(8) --kill needs CONFIG_INET_DIAG_DESTROY, which distributions set, and does nothing without.
+ */
+async function closeSockets(pid: number): Promise<void> {
+  try {
+    const [own, theirs] = await Promise.all(
+      ["self", pid].map((process) => readlink(`/proc/${process}/ns/net`)),
+    );
+    if (own === theirs) return;
+  } catch (error) {
+    if (isNotFound(error)) return;
+    throw error;
+  }
+  const argv = ["ss", "--kill", "--tcp", "--numeric", "--no-header", "state", "all"];
+  await run(["nsenter", `--net=/proc/${pid}/ns/net`, ...argv]).catch(() => {
+    // The copy must end in any case; what is left of it can only hinder its return.
+  });
 }
 
 function killIfThere(pid: number): void {
