@@ -119,7 +119,7 @@ async function sendFile(
   const content = createContentHash();
   for await (const bytes of readable) await writer.chunks(bytes as Buffer, content);
   await writer.control("endOfFile", encodeTotals(content));
-  return { name, bytes: content.bytes, sha256: content.soFar().toString("hex") };
+  return { name, bytes: content.bytes, digest: content.soFar().toString("hex") };
 }
 
 async function receiveFile(
@@ -141,7 +141,7 @@ async function receiveFile(
       if (type === "endOfFile") {
         checkTotals(payload, content, name);
         await endWrites(file, wait);
-        return { name, bytes: content.bytes, sha256: content.soFar().toString("hex") };
+        return { name, bytes: content.bytes, digest: content.soFar().toString("hex") };
       }
       if (type !== "chunk") throw unexpected(type, `inside ${name}`);
       meter(payload.length);

@@ -4,8 +4,8 @@ import { createHash } from "node:crypto";
 export interface ManifestFile {
   name: string;
   bytes: number;
-  /** SHA-256 of the content, lower-case hex. */
-  sha256: string;
+  /** Lower-case hex, 32 bytes. Of a file the SHA-256; of the page stream that of its seals. */
+  digest: string;
 }
 
 export interface Manifest {
@@ -21,20 +21,20 @@ const domain = "ums-manifest-1\n";
 /**
  * SHA-256 (lower-case hex) over the canonical encoding of a set of files: for each file, in the
  * byte order of the names, the name's length (u32), the name (UTF-8), the size (u64) and the
- * content's SHA-256. The order in which files were sent does not count, so files that went over
+ * content's digest. The order in which files were sent does not count, so files that went over
  * several streams give the same digest; {@link mergeManifests} joins their manifests.
  */
 export function manifestDigest(files: readonly ManifestFile[]): string {
   const hash = createHash("sha256").update(domain);
   const entries = files
-    .map(({ name, bytes, sha256 }) => ({ name: Buffer.from(name, "utf8"), bytes, sha256 }))
+    .map(({ name, bytes, digest }) => ({ name: Buffer.from(name, "utf8"), bytes, digest }))
     .sort((a, b) => Buffer.compare(a.name, b.name));
-  for (const { name, bytes, sha256 } of entries) {
+  for (const { name, bytes, digest } of entries) {
     const numbers = Buffer.alloc(12);
     numbers.writeUInt32BE(name.length, 0);
     numbers.writeBigUInt64BE(BigInt(bytes), 4);
     hash.update(numbers.subarray(0, 4)).update(name).update(numbers.subarray(4));
-    hash.update(Buffer.from(sha256, "hex"));
+    hash.update(Buffer.from(digest, "hex"));
   }
   return hash.digest("hex");
 }

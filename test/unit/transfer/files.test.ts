@@ -64,7 +64,7 @@ test("what is sent is what is received", async () => {
   for (const [name, parts] of Object.entries(contents)) {
     assert.equal(files.get(name)?.bytes(), Buffer.concat(parts));
     const sha256 = createHash("sha256").update(Buffer.concat(parts)).digest("hex");
-    assert.is(sent.files.find((file) => file.name === name)?.sha256, sha256);
+    assert.is(sent.files.find((file) => file.name === name)?.digest, sha256);
   }
 });
 

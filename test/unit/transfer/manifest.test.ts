@@ -4,8 +4,8 @@ import { suite } from "../../lib/suite.js";
 
 const test = suite("manifests");
 
-const a = { name: "a", bytes: 1, sha256: "00".repeat(32) };
-const b = { name: "b", bytes: 2 ** 40, sha256: "ff".repeat(32) };
+const a = { name: "a", bytes: 1, digest: "00".repeat(32) };
+const b = { name: "b", bytes: 2 ** 40, digest: "ff".repeat(32) };
 
 test("the digest does not depend on the order, and does on all else", () => {
   const digest = manifestDigest([a, b]);
@@ -17,7 +17,7 @@ test("the digest does not depend on the order, and does on all else", () => {
     [a, a, b],
     [a, { ...b, bytes: 2 }],
     [a, { ...b, name: "c" }],
-    [a, { ...b, sha256: a.sha256 }],
+    [a, { ...b, digest: a.digest }],
   ];
   for (const files of others) assert.is.not(manifestDigest(files), digest);
   assert.is(new Set(others.map(manifestDigest)).size, others.length);
