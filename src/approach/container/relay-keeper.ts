@@ -31,9 +31,10 @@ export function createRelayKeeper({ hold, open, log }: RelayKeeperDeps): RelayKe
     let stream = first;
     for (let attempt = 0; !signal.aborted; attempt += 1) {
       try {
+        // Released: the service came home, and its traffic with it.
+        if (attempt > 0 && !(await hold().isEngaged())) return;
         stream ??= await open();
         const error = await hold().attach(stream).ended;
-        // Released: the service came home, and its traffic with it.
         if (signal.aborted || !(await hold().isEngaged())) return;
         attempt = 0;
         log.warn({ err: error }, "relay to the destination broke; connecting again");
