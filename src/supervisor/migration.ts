@@ -7,6 +7,7 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { createContainerDestination } from "../approach/container/destination.js";
 import { probeFacts } from "../approach/container/facts.js";
+import { createRelayKeeper, type RelayKeeper } from "../approach/container/relay-keeper.js";
 import { createContainerSource } from "../approach/container/source.js";
 import type { SourceSide } from "../approach/contract.js";
 import type { Config } from "../config.js";
@@ -82,13 +83,16 @@ class OpenMigration implements Migration {
   private spec: ServiceSpec | undefined;
   private readonly servers: (GrpcServer | DataServer)[] = [];
   private readonly links: PeerLinks | undefined;
+  private readonly relays: RelayKeeper;
 
   constructor(
     private readonly deps: MigrationDeps,
     private readonly facts: Facts,
     private readonly identity: IdentityStore | undefined,
   ) {
-    const { log } = deps;
+    const { log, plane } = deps;
+    const open = () => this.openRelay();
+    this.relays = createRelayKeeper({ hold: () => plane.hold(), open, log });
     if (identity === undefined) return;
     this.links = createPeerLinks(identity, ownAddresses, (error) =>
       log.debug({ err: error }, "the source cannot be asked"),
@@ -153,6 +157,7 @@ class OpenMigration implements Migration {
   async close(): Promise<void> {
     this.source?.close();
     this.destination.close();
+    this.relays.close();
     await Promise.all(this.servers.map((server) => server.close()));
     await this.deps.journal.close();
   }
@@ -167,7 +172,7 @@ class OpenMigration implements Migration {
       runDir: join(runDir, "send"),
       hold: () => plane.hold(),
       spec: () => this.needSpec(),
-      openRelay: () => this.openRelay(),
+      relays: this.relays,
     });
     this.sourceSide = side;
     return createSourceRunner(
@@ -188,6 +193,7 @@ class OpenMigration implements Migration {
 
   /** After the hand-over this side is what a source is: the owner, which may be migrated again. */
   private async own(epoch: number): Promise<void> {
+    this.relays.close();
     const state = initialSource(epoch);
     await this.deps.journal.append({ role: "source", state });
     this.source = this.createSource(state);

@@ -9,12 +9,13 @@ import type { Logger } from "../../lib/log.js";
 import type { Hold } from "../../network/hold.js";
 
 export interface RelayKeeper {
-  /** Begins with `first`, or by opening a stream. A second call changes nothing. */
+  /** Begins with `first`, or by opening a stream. Takes the place of an earlier keeping. */
   start(first: Duplex | undefined): void;
   /** Ends the keeping; the relay that runs ends with the hold. */
   close(): void;
 }
 
+/** One for each hold: two would take the relay from each other. */
 export interface RelayKeeperDeps {
   hold(): Hold;
   /** Opens a further relay stream to where the service is. */
@@ -34,9 +35,11 @@ export function createRelayKeeper({ hold, open, log }: RelayKeeperDeps): RelayKe
         // Released: the service came home, and its traffic with it.
         if (attempt > 0 && !(await hold().isEngaged())) return;
         stream ??= await open();
+        const attachedMs = performance.now();
         const error = await hold().attach(stream).ended;
         if (signal.aborted || !(await hold().isEngaged())) return;
-        attempt = 0;
+        // One that breaks at once is tried ever more seldom.
+        if (performance.now() - attachedMs > reconnectBackoff.maxMs) attempt = 0;
         log.warn({ err: error }, "relay to the destination broke; connecting again");
       } catch (error) {
         log.warn({ err: error, attempt }, "no relay to the destination yet");
@@ -48,14 +51,12 @@ export function createRelayKeeper({ hold, open, log }: RelayKeeperDeps): RelayKe
 
   return {
     start(first) {
-      if (closing !== undefined && !closing.signal.aborted) return;
+      closing?.abort();
       closing = new AbortController();
       const { signal } = closing;
-      keep(first, signal)
-        .catch((error) => {
-          if (!signal.aborted) log.error({ err: error }, "relay to the destination given up");
-        })
-        .finally(() => closing?.abort());
+      keep(first, signal).catch((error) => {
+        if (!signal.aborted) log.error({ err: error }, "relay to the destination given up");
+      });
     },
     close: () => closing?.abort(),
   };

@@ -22,7 +22,7 @@ import {
 } from "../contract.js";
 import { createFileSync, type FileSync } from "./file-sync.js";
 import { residentBytes } from "./memory.js";
-import { createRelayKeeper, type RelayKeeper } from "./relay-keeper.js";
+import type { RelayKeeper } from "./relay-keeper.js";
 import { fileTrees } from "./trees.js";
 import { checkSupported } from "./unsupported.js";
 
@@ -33,8 +33,8 @@ export interface ContainerSourceDeps {
   hold(): Hold;
   facts: Facts;
   spec(): ServiceSpec;
-  /** Opens a relay stream to where the service has gone, also after a restart. */
-  openRelay(): Promise<Duplex>;
+  /** Keeps the traffic going to where the service has gone. */
+  relays: RelayKeeper;
   log: Logger;
   /** Private directory on tmpfs. */
   runDir: string;
@@ -50,12 +50,7 @@ class ContainerSource implements SourceSide {
   private relayStream: Duplex | undefined;
   private freezer: Freezer | undefined;
 
-  private readonly relays: RelayKeeper;
-
-  constructor(private readonly deps: ContainerSourceDeps) {
-    const { hold, openRelay, log } = deps;
-    this.relays = createRelayKeeper({ hold, open: openRelay, log });
-  }
+  constructor(private readonly deps: ContainerSourceDeps) {}
 
   facts(): Promise<Facts> {
     return Promise.resolve(this.deps.facts);
@@ -167,12 +162,12 @@ class ContainerSource implements SourceSide {
   async relay(): Promise<void> {
     // A restart of the outer container made its network anew.
     await this.deps.hold().engage();
-    this.relays.start(undefined);
+    this.deps.relays.start(undefined);
   }
 
   async depart(): Promise<void> {
     const { service } = this.deps;
-    this.relays.start(this.relayStream);
+    this.deps.relays.start(this.relayStream);
     this.relayStream = undefined;
     const departure = service.planDeparture();
     const container = await service.inspect();
