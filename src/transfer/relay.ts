@@ -140,7 +140,8 @@ export async function receiveBytes(
   if (!opener.ended) {
     throw new UmsError("ERR_TRANSFER_SHORT", "the page stream ended before its last record");
   }
-  await endWrites(to, stall(options, "writing the last bytes"));
+  // The page server closes by itself once it has the last page, often before the totals come.
+  if (!to.destroyed) await endWrites(to, stall(options, "writing the last bytes"));
   return { bytes, digest: opener.digest() };
 }
 
@@ -164,7 +165,7 @@ function pump(from: Readable, to: Writable, options: StreamOptions, work: Pump):
       clearTimeout(timer);
       clearImmediate(idle);
       from.off("data", onData).off("end", onEnd).off("error", settle).off("close", onClose);
-      to.off("drain", onDrain).off("error", settle).off("close", onClose);
+      to.off("drain", onDrain).off("error", settle).off("close", onTargetClose);
       if (fault === undefined) resolve();
       else reject(UmsError.from(fault));
     };
@@ -195,8 +196,12 @@ function pump(from: Readable, to: Writable, options: StreamOptions, work: Pump):
     };
     const onEnd = () => settle();
     const onClose = () => settle(from.errored ?? to.errored ?? closed());
+    // A target that has had enough is no failure unless something is still to be written.
+    const onTargetClose = () => {
+      if (to.errored !== null || timer !== undefined) onClose();
+    };
     from.on("end", onEnd).on("error", settle).on("close", onClose);
-    to.on("drain", onDrain).on("error", settle).on("close", onClose);
+    to.on("drain", onDrain).on("error", settle).on("close", onTargetClose);
     if (from.readableEnded) return onEnd();
     if (from.destroyed || to.destroyed) return onClose();
     from.on("data", onData);
@@ -205,6 +210,7 @@ function pump(from: Readable, to: Writable, options: StreamOptions, work: Pump):
 
 /** One call, one write to the system. */
 function writeTogether(to: Writable, parts: readonly Buffer[]): boolean {
+  if (to.destroyed) throw to.errored ?? closed();
   let hasRoom = true;
   to.cork();
   for (const part of parts) hasRoom = to.write(part);
