@@ -109,6 +109,16 @@ enable_controllers() {
   sed 's/[^ ][^ ]*/+&/g' </sys/fs/cgroup/cgroup.controllers >/sys/fs/cgroup/cgroup.subtree_control
 }
 
+# The inner engine's volumes lie on one mount, which the engine makes shared. Then all volumes of a
+# service would be slaves of one peer group, and CRIU cannot restore them where they are mounts of
+# their own ("mnt-v2: Failed to copy sharing"). A private mount of their own in between ends that.
+prepare_volumes() {
+  volumes=/var/lib/docker/volumes
+  mkdir -p "$volumes"
+  mountpoint -q "$volumes" || mount --bind "$volumes" "$volumes"
+  mount --make-private "$volumes"
+}
+
 prepare_sys() {
   # runc and the engine write to /sys (net/*/brport, kernel/security); it has nothing of the host's
   # that CAP_SYS_ADMIN would not reach anyway.

@@ -57,14 +57,15 @@ export function containerOptions(spec: ServiceSpec, context: CreateContext): Con
 
 /**
  * `source:destination[:mode]`. A volume takes what the image has at its destination when it is
- * new (the engine's rule for named volumes); a mount of the orchestrator comes as it is, with
- * mounts that appear below it later (rslave).
+ * new (the engine's rule for named volumes); a mount of the orchestrator comes as it is. Private,
+ * the engine's own default: CRIU cannot restore mounts that are slaves of one peer group where they
+ * come from different mounts ("mnt-v2: Failed to copy sharing", measured with two volumes).
  */
 function bind(mount: MountSpec): string {
   const mode = mount.readOnly ? "ro" : "rw";
   return mount.origin === "volume"
     ? `${volumeName(mount.destination)}:${mount.destination}:${mode}`
-    : `${mount.destination}:${mount.destination}:${mode},rslave`;
+    : `${mount.destination}:${mount.destination}:${mode},rprivate`;
 }
 
 function clamp(limit: { name: string; soft: number; hard: number }, maxOpenFiles: number) {

@@ -50,7 +50,7 @@ test("binds the orchestrator's mounts at the same path and names the image's vol
     context,
   );
   assert.equal(options.HostConfig?.Binds, [
-    "/etc/app:/etc/app:ro,rslave",
+    "/etc/app:/etc/app:ro,rprivate",
     `${volumeName("/data")}:/data:rw`,
   ]);
 });
