@@ -9,6 +9,7 @@ import { type AddressInfo, createServer, type Server, type Socket } from "node:n
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { isImageFileName, isStatisticsFileName } from "../criu/files.js";
+import { rearmTimerfds } from "../criu/timerfds.js";
 import { UmsError } from "../errors.js";
 import { within } from "../lib/deadline.js";
 import { checkpoint } from "../oci/runc.js";
@@ -61,6 +62,7 @@ export async function prepareDump(options: DumpOptions): Promise<PreparedDump> {
     relayed.catch(() => undefined);
     const { containerId, timeoutMs } = options;
     await checkpoint({ containerId, imagesDir, workDir, pageServerPort: port, timeoutMs });
+    await rearmTimerfds(imagesDir);
     const [pages, files] = await Promise.all([
       within(drainTimeoutMs, "sending the last pages", relayed),
       sendFiles(options.files, await outgoing(imagesDir)),
