@@ -27,7 +27,8 @@ const patterns: Pattern[] = [
   {
     match: /anon_inode:\[io_uring\]|io_uring/,
     message: () => "the service has an io_uring instance open",
-    hint: "CRIU cannot dump io_uring; switch it off in the service (for Node: UV_USE_IO_URING=0)",
+    // Node 24 opens one whatever UV_USE_IO_URING says (measured); Docker's default profile forbids it.
+    hint: "CRIU cannot dump io_uring; run the service under the engine's default seccomp profile",
   },
   {
     match:
@@ -39,6 +40,12 @@ const patterns: Pattern[] = [
     match: /External socket is used|external socket is used/,
     message: () => "a unix socket of the service is connected to a process outside of it",
     hint: "close the connection to the outside socket (often a mounted docker.sock or a log socket)",
+  },
+  {
+    match: /Can't dump file (\d+) of that type \[\d+\] \(([^)]*)\)/,
+    message: ([fd, device]) =>
+      `descriptor ${fd} of the service is a device CRIU knows not: ${device}`,
+    hint: "close it in the service and migrate again",
   },
   {
     match: /Can't dump (?:file|mount|socket|fd)\s*(.*)$/i,
@@ -57,12 +64,12 @@ const patterns: Pattern[] = [
   },
   {
     match: /(?:File|file) (\S+) has bad (?:size|mode|build-ID)/,
-    message: ([path]) => `file ${path} differs between the two sides`,
+    message: ([path]) => `file ${absolute(path)} differs between the two sides`,
     hint: "the destination's image or volume is not the source's; check the image digest",
   },
   {
     match: /Can't open file (\S+) .*No such file/,
-    message: ([path]) => `file ${path} is missing at the destination`,
+    message: ([path]) => `file ${absolute(path)} is missing at the destination`,
     hint: "a file the service has open was not moved; is it on a mount that only the source has?",
   },
   {
@@ -87,8 +94,8 @@ const patterns: Pattern[] = [
   },
 ];
 
-/** Logged at every run where the hard limit is below fs.nr_open, and without effect (measured). */
-const harmless = /Can't setup RLIMIT_NOFILE for self/;
+/** Logged where the hard limit is below fs.nr_open or /dev/net/tun is missing; no effect (measured). */
+const harmless = /Can't setup RLIMIT_NOFILE for self|tun: Unable to create tun/;
 
 const tailLines = 20;
 const maxReadBytes = 256 * 1024;
@@ -103,7 +110,9 @@ export async function explainCriuLog(logPath: string): Promise<CriuFailure> {
 export function explainCriuText(log: string): Omit<CriuFailure, "logPath"> {
   const lines = log.split("\n").filter((line) => line.trim() !== "");
   const errors = lines.filter((line) => /\bError \(|\bError:/.test(line) && !harmless.test(line));
-  for (const line of [...errors, ...lines.filter((text) => text.includes("Warn"))]) {
+  // A zombie makes CRIU warn "Operation not permitted" and go on (measured): errors say more.
+  const warnings = lines.filter((line) => /\bWarn\b/.test(line));
+  for (const line of errors.length > 0 ? errors : warnings) {
     for (const pattern of patterns) {
       const found = pattern.match.exec(line);
       if (found === null) continue;
@@ -117,6 +126,11 @@ export function explainCriuText(log: string): Omit<CriuFailure, "logPath"> {
     hint: undefined,
     logTail: tail(lines, errors),
   };
+}
+
+/** CRIU names files relative to the container's root, without the slash. */
+function absolute(path = ""): string {
+  return path.startsWith("/") ? path : `/${path}`;
 }
 
 /** Errors first: CRIU goes on logging its clean-up, which can push the cause out of the tail. */
