@@ -28,6 +28,11 @@ export interface HoldStats extends RelayStats {
 }
 
 export interface Hold {
+  /**
+   * Queues requests for new connections only. CRIU dumps no connection that is not established, so
+   * those that are being made are given time to become so before {@link engage}.
+   */
+  closeDoor(): Promise<void>;
   /** Queues packets to the service. One nft transaction. Call it before the freeze. */
   engage(): Promise<void>;
   /**
@@ -91,6 +96,10 @@ class OpenHold implements Hold {
     this.#address = addressNumber(options.rules.network.address);
     this.#maxBufferedBytes = options.maxBufferedBytes;
     this.#drainLimit = drainRounds * queuePackets;
+  }
+
+  closeDoor(): Promise<void> {
+    return this.#rules.holdRequests();
   }
 
   engage(): Promise<void> {

@@ -17,6 +17,8 @@ export interface Rules {
   /** Adds an inlet or replaces the one with the same device. */
   setInlet(inlet: InletRules): Promise<void>;
   removeInlet(device: string): Promise<void>;
+  /** From now on requests for new connections go to the hold. */
+  holdRequests(): Promise<void>;
   /** From now on packets to the service go to the hold. */
   hold(): Promise<void>;
   /** From now on packets from the service are dropped. */
@@ -83,6 +85,10 @@ class NftRules implements Rules {
     }));
   }
 
+  holdRequests(): Promise<void> {
+    return this.#transaction([`add element ip ums closed { ${this.network.address} }`]);
+  }
+
   hold(): Promise<void> {
     return this.#transaction([`add element ip ums held { ${this.network.address} }`]);
   }
@@ -96,7 +102,8 @@ class NftRules implements Rules {
   }
 
   unhold(): Promise<void> {
-    return this.#transaction(["flush set ip ums held", "flush set ip ums muted"]);
+    const sets = ["held", "closed", "muted"];
+    return this.#transaction(sets.map((set) => `flush set ip ums ${set}`));
   }
 
   async isHeld(): Promise<boolean> {

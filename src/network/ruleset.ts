@@ -83,6 +83,8 @@ const flowType = "inet_proto . ipv4_addr . inet_service . inet_service";
 const containers = [
   // Addresses whose packets go to the hold instead of the bridge.
   "add set ip ums held { type ipv4_addr; }",
+  // Addresses whose connection requests alone go to the hold.
+  "add set ip ums closed { type ipv4_addr; }",
   // Addresses whose own packets are dropped: what the kernel of a frozen service still sends.
   "add set ip ums muted { type ipv4_addr; }",
   // Flows that this machine sends on to another: source address and port, service port.
@@ -126,6 +128,7 @@ const hold = `"${holdDevice}"`;
 const anyTunnel = `"${tunnelPrefix}*"`;
 const inletMarks = `${holdMark + 1}-${holdMark + maxInlets}`;
 const portProtocols = "meta l4proto { tcp, udp }";
+const connectionRequest = "tcp flags & (syn | ack) == syn";
 /** Key of a flow in a packet to the service, and in one from it. */
 const flowToService = "meta l4proto . ip saddr . th sport . th dport";
 const flowFromService = "meta l4proto . ip daddr . th dport . th sport";
@@ -185,11 +188,18 @@ function publishLocalRules({ network: { address }, publish }: Ruleset): string[]
 
 function holdRules({ network: { address } }: Ruleset): string[] {
   // Not those that the hold puts back.
-  return [`iifname != ${hold} ip daddr ${address} ip daddr @held meta mark set ${holdMark}`];
+  const toService = `iifname != ${hold} ip daddr ${address}`;
+  return [
+    `${toService} ip daddr @held meta mark set ${holdMark}`,
+    `${toService} ip daddr @closed ${connectionRequest} meta mark set ${holdMark}`,
+  ];
 }
 
 function holdLocalRules({ network: { address } }: Ruleset): string[] {
-  return [`ip daddr ${address} ip daddr @held meta mark set ${holdMark}`];
+  return [
+    `ip daddr ${address} ip daddr @held meta mark set ${holdMark}`,
+    `ip daddr ${address} ip daddr @closed ${connectionRequest} meta mark set ${holdMark}`,
+  ];
 }
 
 function forwardRules({ network: { address, bridge } }: Ruleset): string[] {

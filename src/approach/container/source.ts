@@ -21,6 +21,7 @@ import {
   type SourceSide,
 } from "../contract.js";
 import { createFileSync, type FileSync } from "./file-sync.js";
+import { untilConnected } from "./handshakes.js";
 import { residentBytes } from "./memory.js";
 import type { RelayKeeper } from "./relay-keeper.js";
 import { fileTrees } from "./trees.js";
@@ -111,6 +112,8 @@ class ContainerSource implements SourceSide {
       timeoutMs: dumpTimeoutMs,
       onBytes: session.onBytes,
     });
+    await this.deps.hold().closeDoor();
+    await untilConnected(container.State.Pid, session.signal);
   }
 
   async freeze(): Promise<void> {

@@ -27,11 +27,12 @@ test("arms a periodic one that has expired", () => {
 });
 
 test("leaves running, one-shot and disarmed ones alone", () => {
-  for (const values of [
+  const others: Parameters<typeof imageWith>[] = [
     [0, 5_000, 0, 20_000_000],
     [3, 0, 1, 0],
     [0, 0, 0, 0],
-  ] as const) {
+  ];
+  for (const values of others) {
     const image = imageWith(...values);
     assert.is(rearmIn(image), 0);
     assert.equal(image, imageWith(...values));
