@@ -88,15 +88,19 @@ stage_files() {
   cp -R entrypoint "$context/entrypoint"
   chmod 755 "$context"/entrypoint/*
   cp -R images/outer/files "$context/files"
-  compile_criu_limits
+  compile_criu_shim
 }
 
-compile_criu_limits() {
-  local source=images/outer/criu-limits.c library=build/criu-limits.so
-  if [ ! "$library" -nt "$source" ]; then
-    gcc -std=gnu17 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -shared -fPIC -s -o "$library" "$source"
-  fi
-  install -D -m 755 "$library" "$context/files/usr/local/lib/ums/criu-limits.so"
+# What is loaded into CRIU; each source says why and when it may go.
+compile_criu_shim() {
+  local library=build/criu-shim.so source
+  local sources=(images/outer/criu-limits.c images/outer/criu-cork.c)
+  for source in "${sources[@]}"; do
+    if [ "$library" -nt "$source" ]; then continue; fi
+    gcc -std=gnu17 -D_GNU_SOURCE -O2 -Wall -Wextra -Werror -shared -fPIC -s -o "$library" "${sources[@]}"
+    break
+  done
+  install -D -m 755 "$library" "$context/files/usr/local/lib/ums/criu-shim.so"
 }
 
 main

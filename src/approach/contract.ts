@@ -77,8 +77,8 @@ export interface DestinationSide {
   provision(): Promise<{ containerId: string; keptMounts: string[] }>;
   /** Starts the engine's part of the start, up to the restore gate. */
   arm(): Promise<void>;
-  /** Takes a data stream of the migration; resolves when it is used up. */
-  accept(kind: StreamKind, name: string, stream: Duplex): Promise<void>;
+  /** Takes a data stream of the peer `source`; resolves when it is used up. */
+  accept(kind: StreamKind, name: string, stream: Duplex, source: string): Promise<void>;
   /** Resolves with the manifest's digest once all of it has come and is right. */
   verified(): Promise<string>;
   /** Restores, held. Resolves when the tree is complete, populated and frozen. */

@@ -1,4 +1,5 @@
 /** What a destination says to calls that do not move it. */
+import type { StreamKind } from "../approach/contract.js";
 import { UmsError } from "../errors.js";
 import type { Decision, Ref } from "../peer/client.js";
 import { type DestinationState, hasRefused, isReceiving } from "./destination-state.js";
@@ -28,6 +29,25 @@ export function checkFree(
       hint: "choose one started with UMS_START_MODE=passive, or one its service has left",
     });
   }
+}
+
+/**
+ * Whether a data stream may come now. The relay outlives its migration, and further ones; all else
+ * belongs to the receiving.
+ * @throws ERR_MIGRATION_NOT_FOUND
+ */
+export function checkExpected(
+  { migrationId, phase }: DestinationState,
+  journal: Journal,
+  wanted: string,
+  kind: StreamKind,
+): void {
+  const isCurrent = migrationId === wanted;
+  const isExpected =
+    kind === "relay"
+      ? isCurrent || journal.find("destination", wanted) !== undefined
+      : isCurrent && isReceiving(phase);
+  if (!isExpected) throw unknownMigration(wanted);
 }
 
 /**

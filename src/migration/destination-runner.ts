@@ -18,7 +18,13 @@ import type { Logger } from "../lib/log.js";
 import type { Decision, Ref } from "../peer/client.js";
 import type { Facts, Flow } from "../spec.js";
 import { type AskSource, type SourceAddress, untilDecided } from "./ask-source.js";
-import { answerFromJournal, checkFree, refusal, unknownMigration } from "./destination-answers.js";
+import {
+  answerFromJournal,
+  checkExpected,
+  checkFree,
+  refusal,
+  unknownMigration,
+} from "./destination-answers.js";
 import {
   type DestinationEffect,
   type DestinationEvent,
@@ -60,7 +66,13 @@ export interface DestinationRunner {
   provision(ref: Ref): Promise<{ keptMounts: string[] }>;
   arm(ref: Ref): Promise<void>;
   /** A data stream of the source `name`; throws before anything is read when it is not ours. */
-  accept(migrationId: string, kind: StreamKind, name: string, stream: Duplex): Promise<void>;
+  accept(
+    migrationId: string,
+    kind: StreamKind,
+    name: string,
+    stream: Duplex,
+    source: string,
+  ): Promise<void>;
   prepare(ref: Ref, flows: Flow[], digest: string): Promise<Decision>;
   /** @throws ERR_DEADLINE when the service is ours but could not be thawed yet; ask again */
   commit(ref: Ref, digest: string): Promise<Decision>;
@@ -139,15 +151,19 @@ class Runner implements DestinationRunner {
     return this.orRefuse(ref, () => this.deps.side.arm());
   }
 
-  async accept(migrationId: string, kind: StreamKind, name: string, stream: Duplex): Promise<void> {
+  async accept(
+    migrationId: string,
+    kind: StreamKind,
+    name: string,
+    stream: Duplex,
+    source: string,
+  ): Promise<void> {
     const { state, lease } = this;
-    // The relay outlives the migration; everything else belongs to its receiving.
-    const isExpected = kind === "relay" ? state.phase !== "PASSIVE" : isReceiving(state.phase);
-    if (state.migrationId !== migrationId || !isExpected) throw unknownMigration(migrationId);
+    checkExpected(state, this.deps.journal, migrationId, kind);
     // An open stream is the best sign of a source; TCP keep-alive ends one whose source is gone.
     const release = lease.hold();
     try {
-      await this.deps.side.accept(kind, name, stream);
+      await this.deps.side.accept(kind, name, stream, source);
     } finally {
       release();
     }

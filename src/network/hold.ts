@@ -78,7 +78,7 @@ export async function openHold(options: HoldOptions): Promise<Hold> {
     tun.close();
     throw error;
   }
-  return new OpenHold(options, tun, queuePackets);
+  return new OpenHold(options, tun, queuePackets, await rules.isHeld());
 }
 
 class OpenHold implements Hold {
@@ -90,19 +90,25 @@ class OpenHold implements Hold {
   readonly #stats = newRelayStats();
   #relay: Relay | undefined;
 
-  constructor(options: HoldOptions, tun: Tun, queuePackets: number) {
+  /** False only when there is surely nothing to release. */
+  #isUsed: boolean;
+
+  constructor(options: HoldOptions, tun: Tun, queuePackets: number, isUsed: boolean) {
     this.#rules = options.rules;
     this.#tun = tun;
     this.#address = addressNumber(options.rules.network.address);
     this.#maxBufferedBytes = options.maxBufferedBytes;
     this.#drainLimit = drainRounds * queuePackets;
+    this.#isUsed = isUsed;
   }
 
   closeDoor(): Promise<void> {
+    this.#isUsed = true;
     return this.#rules.holdRequests();
   }
 
   engage(): Promise<void> {
+    this.#isUsed = true;
     return this.#rules.hold();
   }
 
@@ -111,12 +117,15 @@ class OpenHold implements Hold {
   }
 
   async release(): Promise<void> {
+    // Two nft transactions are 20 ms of the freeze of a service that arrives for the first time.
+    if (!this.#isUsed) return;
     this.#relay?.close();
     await this.#rules.unmute();
     // While it is still held, so that newer packets line up behind the queued ones.
     this.#putBack();
     await this.#rules.unhold();
     this.#putBack();
+    this.#isUsed = false;
   }
 
   attach(stream: Duplex): Relay {

@@ -151,12 +151,17 @@ function answerRules({ network: { address, bridge }, inlets }: Ruleset): string[
   return [
     // The peer may answer by the tunnel, not begin anything in this machine's network.
     `iifname ${hold} ip daddr != ${address} ct state { new, invalid } drop`,
+    // Also a flow that came by another tunnel before: the service has been away and back since.
     ...inlets.map(
-      ({ device, mark }) => `iifname "${device}" ip daddr ${address} ct mark 0 ct mark set ${mark}`,
+      ({ device, mark }) =>
+        `iifname "${device}" ip daddr ${address} ct mark != ${mark} ct mark set ${mark}`,
     ),
     // Only flows that are new here: a service that came home has flows known to this conntrack,
     // and their answers leave by the front door.
     `iifname "${bridge}" ip saddr ${address} ct state new ct mark 0 ${portProtocols} ` +
+      `ct mark set ${flowFromService} map @flow_marks`,
+    // A flow known from an earlier stay answers by the tunnel it has now.
+    `iifname "${bridge}" ip saddr ${address} ct mark ${inletMarks} ${portProtocols} ` +
       `ct mark set ${flowFromService} map @flow_marks`,
     // From the service here, or from where it went on to.
     `iifname { "${bridge}", ${hold} } ip saddr ${address} ct mark ${inletMarks} ` +

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { explainCriuLog } from "../criu/explain.js";
 import { dumpLog } from "../criu/files.js";
 import { UmsError } from "../errors.js";
-import { run } from "../lib/exec.js";
+import { run, toolEnvironment } from "../lib/exec.js";
 
 /** Where dockerd's containerd keeps runc's state (`--root`), for every runtime name. */
 const dockerRuncRoot = "/var/run/docker/runtime-runc/moby";
@@ -50,7 +50,11 @@ export async function checkpoint(options: CheckpointOptions): Promise<void> {
         `127.0.0.1:${options.pageServerPort}`,
         options.containerId,
       ],
-      { timeoutMs: options.timeoutMs },
+      {
+        timeoutMs: options.timeoutMs,
+        // For images/outer/criu-cork.c.
+        env: { ...toolEnvironment, UMS_PAGE_SERVER_PORT: String(options.pageServerPort) },
+      },
     );
   } catch (cause) {
     const failure = await explainCriuLog(join(options.workDir, dumpLog));

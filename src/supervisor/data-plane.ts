@@ -4,9 +4,11 @@
  */
 import type { ServiceDataPlane } from "../approach/container/destination.js";
 import type { Engine } from "../dockerd/engine.js";
+import { UmsError } from "../errors.js";
 import type { NestedService } from "../nested/service.js";
 import { type Hold, openHold } from "../network/hold.js";
 import { type Inlet, openInlet } from "../network/inlet.js";
+import { maxInlets } from "../network/ruleset.js";
 import type { ServiceSpec } from "../spec.js";
 import type { Publisher } from "./publish-ports.js";
 
@@ -28,24 +30,33 @@ export interface DataPlaneDeps {
   publisher: Publisher;
 }
 
-/** Inlet numbers are used round and round; so many sources may relay to one place at once. */
-const maxInlets = 63;
-
 export function createDataPlane(deps: DataPlaneDeps): DataPlane {
-  const inlets = new Map<number, Inlet>();
+  const inlets = new Map<string, Inlet>();
   let hold: Hold | undefined;
-  let lastIndex = 0;
 
-  async function nextInlet(): Promise<Inlet> {
+  /** A peer keeps its inlet: its flows of an earlier stay are marked with it. */
+  async function openInletOf(peerName: string): Promise<Inlet> {
+    const existing = inlets.get(peerName);
+    if (existing !== undefined) return existing;
     const rules = deps.publisher.rules();
     if (rules === undefined) throw new TypeError("an inlet before the network");
-    lastIndex = (lastIndex % maxInlets) + 1;
-    const index = lastIndex;
-    await inlets.get(index)?.close();
+    const index = freeIndex([...inlets.values()]);
     const inlet = await openInlet({ rules, index });
-    inlets.set(index, inlet);
+    inlets.set(peerName, inlet);
     return inlet;
   }
+
+  async function closeInletOf(peerName: string): Promise<void> {
+    const inlet = inlets.get(peerName);
+    inlets.delete(peerName);
+    await inlet?.close();
+  }
+
+  const planeOf = (opened: Hold): ServiceDataPlane => ({
+    hold: opened,
+    openInlet: openInletOf,
+    closeInlet: closeInletOf,
+  });
 
   return {
     async open(spec) {
@@ -53,9 +64,9 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       const image = await deps.engine.inspectImage(spec.image.id);
       const rules = await deps.publisher.publish(spec.network, image?.config.exposedPorts ?? []);
       hold ??= await openHold({ rules });
-      return { hold, openInlet: nextInlet };
+      return planeOf(hold);
     },
-    current: () => (hold === undefined ? undefined : { hold, openInlet: nextInlet }),
+    current: () => (hold === undefined ? undefined : planeOf(hold)),
     hold() {
       if (hold === undefined) throw new TypeError("the hold before the network");
       return hold;
@@ -72,4 +83,11 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       await hold?.close();
     },
   };
+}
+
+/** @throws ERR_NETWORK_SETUP when there are as many inlets as there can be */
+function freeIndex(inlets: readonly Inlet[]): number {
+  const used = new Set(inlets.map(({ index }) => index));
+  for (let index = 1; index <= maxInlets; index += 1) if (!used.has(index)) return index;
+  throw new UmsError("ERR_NETWORK_SETUP", `more than ${maxInlets} peers relay to this one`);
 }

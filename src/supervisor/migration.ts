@@ -9,7 +9,7 @@ import { createContainerDestination } from "../approach/container/destination.js
 import { probeFacts } from "../approach/container/facts.js";
 import { createRelayKeeper, type RelayKeeper } from "../approach/container/relay-keeper.js";
 import { createContainerSource } from "../approach/container/source.js";
-import type { SourceSide } from "../approach/contract.js";
+import type { SourceSide, StreamKind } from "../approach/contract.js";
 import type { Config } from "../config.js";
 import type { Engine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
@@ -117,6 +117,7 @@ class OpenMigration implements Migration {
           isReturning: async (serviceId) => (await deps.store.read())?.spec.serviceId === serviceId,
           store: (spec) => this.keep(spec),
           runDir: join(deps.runDir, "receive"),
+          log,
         }),
         isOccupied: () => this.source !== undefined && this.source.state.phase !== "RETIRED",
         onOwned: (epoch) => this.own(epoch),
@@ -236,8 +237,8 @@ class OpenMigration implements Migration {
       port: config.UMS_DATA_PORT,
       tls: () => identity.current(),
       authorize: ({ migrationId }, peer) => this.destination.checkSource(migrationId, peer.name),
-      onStream: (header, stream) =>
-        this.destination.accept(header.migrationId, header.kind as never, header.name, stream),
+      onStream: ({ migrationId, kind, name }, stream, peer) =>
+        this.destination.accept(migrationId, kind as StreamKind, name, stream, peer.name),
       onFailed: (error, remote) => log.warn({ code: error.code, remote }, error.message),
     });
     this.servers.push(data);

@@ -9,6 +9,7 @@ import type { Engine } from "../../dockerd/engine.js";
 import { UmsError } from "../../errors.js";
 import { within } from "../../lib/deadline.js";
 import { type Deferred, deferred } from "../../lib/deferred.js";
+import type { Logger } from "../../lib/log.js";
 import { type NestedPaths, nestedPaths } from "../../nested/paths.js";
 import type { NestedService } from "../../nested/service.js";
 import type { Hold } from "../../network/hold.js";
@@ -36,8 +37,9 @@ import { fileTrees } from "./trees.js";
 
 export interface ServiceDataPlane {
   hold: Hold;
-  /** Opens the tunnel's end for the flows of one more source. */
-  openInlet(): Promise<Inlet>;
+  /** The tunnel's end for what the peer relays; the same one as long as it is not closed. */
+  openInlet(peerName: string): Promise<Inlet>;
+  closeInlet(peerName: string): Promise<void>;
 }
 
 export interface ContainerDestinationDeps {
@@ -56,6 +58,7 @@ export interface ContainerDestinationDeps {
   store(spec: ServiceSpec): Promise<void>;
   /** Private directory on tmpfs. */
   runDir: string;
+  log: Logger;
 }
 
 const passTimeoutMs = 6 * 3_600_000;
@@ -76,11 +79,14 @@ class ContainerDestination implements DestinationSide {
   private paths: NestedPaths | undefined;
   private pending: PendingRestore | undefined;
   private checkpoint: CheckpointReceiver | undefined;
-  private inlet: Inlet | undefined;
+  /** Who relays in the migration under way, and the tunnel's end for it. */
+  private relaying: { source: string; inlet: Promise<Inlet> } | undefined;
   private started: Promise<void> | undefined;
+  /** The clean-up of the last arrival. Never rejects. */
+  private settling: Promise<void> = Promise.resolve();
   /** The load of the image, which outlasts the source's sending; undefined: it was here. */
   private image: Deferred<void> | undefined;
-  private readonly trees = new Map<string, { tree: FileTree; receiver: TreeReceiver }>();
+  private trees = new Map<string, { tree: FileTree; receiver: TreeReceiver }>();
 
   constructor(private readonly deps: ContainerDestinationDeps) {}
 
@@ -89,6 +95,7 @@ class ContainerDestination implements DestinationSide {
   }
 
   async reserve({ spec, memoryBytes, diskBytes }: Departure) {
+    await this.settling;
     const { engine } = this.deps;
     const { dataRoot } = await engine.info();
     // The pages and, from the restore on, the process beside them.
@@ -142,14 +149,13 @@ class ContainerDestination implements DestinationSide {
       maxFilesBytes,
       dumpTimeoutMs,
     });
-    this.inlet = await this.deps.dataPlane()?.openInlet();
     this.started = this.deps.service.start();
     // Awaited in restore(); until then its failure must not end the process.
     this.started.catch(() => undefined);
     await Promise.race([this.pending.waiting(gateTimeoutMs), this.started]);
   }
 
-  accept(kind: StreamKind, name: string, stream: Duplex): Promise<void> {
+  accept(kind: StreamKind, name: string, stream: Duplex, source: string): Promise<void> {
     switch (kind) {
       case "image":
         return this.acceptImage(stream);
@@ -160,7 +166,7 @@ class ContainerDestination implements DestinationSide {
       case "files":
         return this.armed().acceptFiles(stream);
       case "relay":
-        return this.acceptRelay(stream);
+        return this.acceptRelay(stream, source);
     }
   }
 
@@ -173,7 +179,7 @@ class ContainerDestination implements DestinationSide {
     if (pending === undefined || started === undefined || paths === undefined) {
       throw new TypeError("restore before arm");
     }
-    await this.inlet?.setFlows(flows);
+    await (await this.relaying?.inlet)?.setFlows(flows);
     await remountOverlay(paths.upperDir);
     if (!(await pending.answer("restore"))) {
       throw new UmsError("ERR_CRIU_RESTORE_FAILED", "the runtime left the restore gate");
@@ -206,7 +212,10 @@ class ContainerDestination implements DestinationSide {
       await this.deps.service.start();
     }
     // One that ends as soon as it runs has ended here: its life, and its exit code, are ours.
-    await this.settle();
+    // The source waits for our word while its clients wait: what is left is tidied up meanwhile.
+    this.settling = this.settle().catch((error) =>
+      this.deps.log.warn({ err: error }, "what the migration needed could not be deleted"),
+    );
   }
 
   async discard(): Promise<void> {
@@ -216,7 +225,9 @@ class ContainerDestination implements DestinationSide {
     await Promise.all([...this.trees.values()].map(({ receiver }) => receiver.close()));
     // First of all: what the kernel says as the restored sockets close must not reach the clients,
     // whose connections live on at the source.
-    await this.inlet?.close();
+    if (this.relaying !== undefined) {
+      await this.deps.dataPlane()?.closeInlet(this.relaying.source);
+    }
     const departure = service.planDeparture();
     await pending?.answer("refuse");
     await (await this.frozen())?.killFrozen();
@@ -236,19 +247,18 @@ class ContainerDestination implements DestinationSide {
 
   /** The service runs: the checkpoint is no longer needed. */
   private async settle(): Promise<void> {
-    await Promise.all([...this.trees.values()].map(({ receiver }) => receiver.close()));
-    await this.pending?.remove();
-    const { inlet } = this;
+    const { trees, pending } = this;
     this.reset();
-    this.inlet = inlet;
+    await Promise.all([...trees.values()].map(({ receiver }) => receiver.close()));
+    await pending?.remove();
   }
 
   private reset(): void {
     this.pending = undefined;
     this.checkpoint = undefined;
     this.started = undefined;
-    this.inlet = undefined;
-    this.trees.clear();
+    this.relaying = undefined;
+    this.trees = new Map();
   }
 
   private async acceptImage(stream: Duplex): Promise<void> {
@@ -261,11 +271,13 @@ class ContainerDestination implements DestinationSide {
     await loading;
   }
 
-  private async acceptRelay(stream: Duplex): Promise<void> {
-    // After a restart of this supervisor the source connects again.
-    this.inlet ??= await this.deps.dataPlane()?.openInlet();
-    if (this.inlet === undefined) throw new UmsError("ERR_FRAME_INVALID", "a relay before arm");
-    await this.inlet.attach(stream).ended;
+  /** In a migration before its freeze, and again whenever the source had to connect anew. */
+  private async acceptRelay(stream: Duplex, source: string): Promise<void> {
+    const plane = this.deps.dataPlane();
+    if (plane === undefined) throw new UmsError("ERR_FRAME_INVALID", "a relay without a service");
+    const inlet = plane.openInlet(source);
+    if (this.pending !== undefined) this.relaying = { source, inlet };
+    await (await inlet).attach(stream).ended;
   }
 
   private tree(name: string): TreeReceiver {
