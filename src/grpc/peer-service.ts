@@ -1,7 +1,7 @@
 /** What other supervisors ask of this one. */
 import { UmsError } from "../errors.js";
 import type { MigrationRef, PeerServer } from "../gen/ums/migration/v1/peer.js";
-import type { DestinationRunner } from "../migration/destination-runner.js";
+import type { DestinationRunner } from "../migration/destination-role.js";
 import type { SourceState } from "../migration/source-state.js";
 import { answerQuery } from "../migration/source-state.js";
 import type { Decision, Ref } from "../peer/client.js";

@@ -11,13 +11,12 @@
  */
 import type { Duplex } from "node:stream";
 import { checkCompatible } from "../approach/compatible.js";
-import type { Departure, DestinationSide, StreamKind } from "../approach/contract.js";
+import type { StreamKind } from "../approach/contract.js";
 import { UmsError } from "../errors.js";
 import { within } from "../lib/deadline.js";
-import type { Logger } from "../lib/log.js";
 import type { Decision, Ref } from "../peer/client.js";
-import type { Facts, Flow } from "../spec.js";
-import { type AskSource, type SourceAddress, untilDecided } from "./ask-source.js";
+import type { Flow } from "../spec.js";
+import { type SourceAddress, untilDecided } from "./ask-source.js";
 import {
   answerFromJournal,
   checkExpected,
@@ -25,6 +24,7 @@ import {
   refusal,
   unknownMigration,
 } from "./destination-answers.js";
+import type { Arrival, DestinationRunner, DestinationRunnerDeps } from "./destination-role.js";
 import {
   type DestinationEffect,
   type DestinationEvent,
@@ -33,55 +33,9 @@ import {
   isReceiving,
   reduceDestination,
 } from "./destination-state.js";
-import type { Journal, JournalData } from "./journal.js";
+import type { JournalData } from "./journal.js";
 import { createLease, type Lease } from "./lease.js";
 import { orAborted, untilDone } from "./waits.js";
-
-export interface DestinationRunnerDeps {
-  side: DestinationSide;
-  journal: Journal;
-  log: Logger;
-  /** Whether a service lives here already, so that none can be received. */
-  isOccupied(): boolean;
-  /** The service is ours and runs. Repeated until it succeeds, and after a restart. */
-  onOwned(epoch: number): Promise<void>;
-  askSource: AskSource;
-  /** How long a reservation lives without a sign of the source, ms. Default 10 min. */
-  leaseMs?: number;
-}
-
-export interface Arrival {
-  ref: Ref;
-  departure: Departure;
-  facts: Facts;
-  source: SourceAddress;
-}
-
-export interface DestinationRunner {
-  readonly state: DestinationState;
-  /** @throws ERR_PEER_IDENTITY when the migration is another source's */
-  checkSource(migrationId: string, sourceName: string): void;
-  /** @throws ERR_MIGRATION_IN_PROGRESS, ERR_DESTINATION_OCCUPIED, ERR_EPOCH_STALE, ERR_NO_ROOM... */
-  reserve(arrival: Arrival): Promise<{ facts: Facts; hasImage: boolean; knownLayers: number }>;
-  provision(ref: Ref): Promise<{ keptMounts: string[] }>;
-  arm(ref: Ref): Promise<void>;
-  /** A data stream of the source `name`; throws before anything is read when it is not ours. */
-  accept(
-    migrationId: string,
-    kind: StreamKind,
-    name: string,
-    stream: Duplex,
-    source: string,
-  ): Promise<void>;
-  prepare(ref: Ref, flows: Flow[], digest: string): Promise<Decision>;
-  /** @throws ERR_DEADLINE when the service is ours but could not be thawed yet; ask again */
-  commit(ref: Ref, digest: string): Promise<Decision>;
-  /** Resolves when the abort is durable; what was received is deleted after that. */
-  abort(ref: Ref, reason: string): Promise<void>;
-  /** After a restart of the supervisor. */
-  recover(): Promise<void>;
-  close(): void;
-}
 
 const defaultLeaseMs = 10 * 60_000;
 /** Below the source's own deadline of a call, so that it is told rather than left alone. */

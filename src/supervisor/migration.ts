@@ -19,10 +19,8 @@ import { createPeerService } from "../grpc/peer-service.js";
 import { type GrpcServer, listenLocal, listenNetwork } from "../grpc/server.js";
 import { poll } from "../lib/deadline.js";
 import type { Logger } from "../lib/log.js";
-import {
-  createDestinationRunner,
-  type DestinationRunner,
-} from "../migration/destination-runner.js";
+import type { DestinationRunner } from "../migration/destination-role.js";
+import { createDestinationRunner } from "../migration/destination-runner.js";
 import type { Journal } from "../migration/journal.js";
 import { createSourceRunner, type SourceRunner } from "../migration/source-runner.js";
 import { initialSource, isBusy, isUndecided, type SourceState } from "../migration/source-state.js";

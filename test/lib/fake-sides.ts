@@ -2,7 +2,7 @@
 import { PassThrough } from "node:stream";
 import type { DestinationSide, SourceSide } from "../../src/approach/contract.js";
 import { silentLogger } from "../../src/lib/log.js";
-import type { DestinationRunner } from "../../src/migration/destination-runner.js";
+import type { DestinationRunner } from "../../src/migration/destination-role.js";
 import { createDestinationRunner } from "../../src/migration/destination-runner.js";
 import {
   type DestinationState,

@@ -1,0 +1,55 @@
+/** The destination of a migration, as the rest of the supervisor sees it, and what it needs. */
+import type { Duplex } from "node:stream";
+import type { Departure, DestinationSide, StreamKind } from "../approach/contract.js";
+import type { Logger } from "../lib/log.js";
+import type { Decision, Ref } from "../peer/client.js";
+import type { Facts, Flow } from "../spec.js";
+import type { AskSource, SourceAddress } from "./ask-source.js";
+import type { DestinationState } from "./destination-state.js";
+import type { Journal } from "./journal.js";
+
+export interface DestinationRunnerDeps {
+  side: DestinationSide;
+  journal: Journal;
+  log: Logger;
+  /** Whether a service lives here already, so that none can be received. */
+  isOccupied(): boolean;
+  /** The service is ours and runs. Repeated until it succeeds, and after a restart. */
+  onOwned(epoch: number): Promise<void>;
+  askSource: AskSource;
+  /** How long a reservation lives without a sign of the source, ms. Default 10 min. */
+  leaseMs?: number;
+}
+
+export interface Arrival {
+  ref: Ref;
+  departure: Departure;
+  facts: Facts;
+  source: SourceAddress;
+}
+
+export interface DestinationRunner {
+  readonly state: DestinationState;
+  /** @throws ERR_PEER_IDENTITY when the migration is another source's */
+  checkSource(migrationId: string, sourceName: string): void;
+  /** @throws ERR_MIGRATION_IN_PROGRESS, ERR_DESTINATION_OCCUPIED, ERR_EPOCH_STALE, ERR_NO_ROOM... */
+  reserve(arrival: Arrival): Promise<{ facts: Facts; hasImage: boolean; knownLayers: number }>;
+  provision(ref: Ref): Promise<{ keptMounts: string[] }>;
+  arm(ref: Ref): Promise<void>;
+  /** A data stream of the source `name`; throws before anything is read when it is not ours. */
+  accept(
+    migrationId: string,
+    kind: StreamKind,
+    name: string,
+    stream: Duplex,
+    source: string,
+  ): Promise<void>;
+  prepare(ref: Ref, flows: Flow[], digest: string): Promise<Decision>;
+  /** @throws ERR_DEADLINE when the service is ours but could not be thawed yet; ask again */
+  commit(ref: Ref, digest: string): Promise<Decision>;
+  /** Resolves when the abort is durable; what was received is deleted after that. */
+  abort(ref: Ref, reason: string): Promise<void>;
+  /** After a restart of the supervisor. */
+  recover(): Promise<void>;
+  close(): void;
+}
