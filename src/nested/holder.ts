@@ -29,7 +29,7 @@ export async function ensureHolder(
     return existing.Id;
   }
   if (existing !== undefined) await engine.removeContainer(existing.Id);
-  await ensureImage(engine);
+  await ensureHolderImage(engine);
   const id = await createHolder(engine, network, hostname);
   await engine.startContainer(id);
   return id;
@@ -72,7 +72,8 @@ function holderSysctls(): Record<string, string> {
   return sysctls;
 }
 
-async function ensureImage(engine: Engine): Promise<void> {
+/** Makes the holder's image, which needs no network and is the same for every service. */
+export async function ensureHolderImage(engine: Engine): Promise<void> {
   if ((await engine.inspectImage(holderImage)) !== undefined) return;
   if (existsSync(pauseArchive)) return await importPause(engine, ["cat", pauseArchive]);
   const directory = await mkdtemp(join(tmpdir(), "ums-pause-"));

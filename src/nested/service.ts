@@ -6,9 +6,9 @@ import { UmsError } from "../errors.js";
 import { within } from "../lib/deadline.js";
 import { type Deferred, deferred } from "../lib/deferred.js";
 import type { Logger } from "../lib/log.js";
-import type { ServiceSpec } from "../spec.js";
+import type { NetworkSpec, ServiceSpec } from "../spec.js";
 import { containerOptions } from "./create.js";
-import { ensureHolder } from "./holder.js";
+import { ensureHolder, ensureHolderImage } from "./holder.js";
 import { type LifeContext, passOutput, type ServiceExit, untilExit } from "./life.js";
 import { serviceName, volumeName } from "./names.js";
 import { ensureNetwork } from "./network.js";
@@ -49,6 +49,8 @@ export interface NestedService {
   inspect(): Promise<ContainerInspection | undefined>;
   /** Makes network and holder ready for `spec`, keeping what fits. @returns the holder's id */
   prepare(spec: ServiceSpec): Promise<string>;
+  /** Does ahead of the first service what every one needs: an arrival then waits less. */
+  warmUp(network: NetworkSpec): Promise<void>;
   /** Creates the container, replacing one that exists; does not start it. @returns its id */
   create(spec: ServiceSpec): Promise<string>;
   /**
@@ -111,6 +113,11 @@ class Service implements NestedService {
     const { engine } = this.#options;
     await ensureNetwork(engine, spec.network);
     return await ensureHolder(engine, spec.network, spec.hostname);
+  }
+
+  async warmUp(network: NetworkSpec): Promise<void> {
+    const { engine } = this.#options;
+    await Promise.all([ensureNetwork(engine, network), ensureHolderImage(engine)]);
   }
 
   async create(spec: ServiceSpec): Promise<string> {

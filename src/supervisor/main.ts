@@ -16,6 +16,7 @@ import { readOwnership } from "./ownership.js";
 import { createPublisher } from "./publish-ports.js";
 import { prepareResolver } from "./resolver.js";
 import { isStarted, markStarted, runService, unmarkStarted } from "./run-service.js";
+import { networkOf } from "./service-spec.js";
 import { listenToSignals } from "./signals.js";
 import { openSpecStore } from "./spec-store.js";
 import { openStdio } from "./stdio.js";
@@ -35,6 +36,7 @@ const openHttpMs = 5_000;
 /** Includes the pull of a large image. */
 const runServiceMs = 1_800_000;
 const openJournalMs = 10_000;
+const warmUpMs = 60_000;
 const openMigrationMs = 60_000;
 /** What a program ended by SIGTERM reports: 128 + 15. */
 const terminatedExitCode = 143;
@@ -154,6 +156,9 @@ async function superviseService(
       mayRun: ownership.mayRun,
     }),
   );
+  if (ownership.mayRun === "none" && (await store.read()) === undefined) {
+    await boot.step("warm up", warmUpMs, () => service.warmUp(networkOf(config.UMS_SUBNET)));
+  }
   const publisher = createPublisher(config);
   const plane = createDataPlane({ service, engine, publisher });
   boot.onClose("data plane", () => plane.close());

@@ -65,13 +65,11 @@ test("passes stdout and stderr byte for byte", async () => {
     const out = await runOuter(name, mount, ["cat", "/given/bytes"]);
     assert.ok(out.stdout.equals(bytes), "stdout differs");
     const script = "head -c 100000 /given/bytes | od -v -An -tx1 >&2";
-    const error = await runOuter(name, mount, ["sh", "-c", script]);
-    const hex = error.stderr
-      .split("\n")
-      .filter((line) => !line.startsWith("{"))
-      .join("")
-      .replaceAll(/\s/g, "");
-    assert.is(hex, bytes.subarray(0, 100_000).toString("hex"));
+    // The supervisor's log would stand in the middle of a line that the service has half written.
+    const quiet = [...mount, "-e", "UMS_LOG_LEVEL=fatal"];
+    const error = await runOuter(name, quiet, ["sh", "-c", script]);
+    const hex = error.stderr.replaceAll(/\s/g, "");
+    assert.ok(hex === bytes.subarray(0, 100_000).toString("hex"), "stderr differs");
   });
 });
 
