@@ -2,6 +2,7 @@
 import {
   type CallOptions,
   type ChannelCredentials,
+  type ChannelOptions,
   credentials,
   Metadata,
   type ServiceError,
@@ -56,11 +57,17 @@ export function connectRemote(address: string, identity: TlsIdentity): OperatorC
     credentials.createSsl(Buffer.from(ca), Buffer.from(key), Buffer.from(cert), {
       checkServerIdentity: serverIdentityCheck(identity, undefined) as never,
     }),
+    // An IP address may not stand in the TLS server name (RFC 6066).
+    { "grpc.ssl_target_name_override": "ums-peer" },
   );
 }
 
-function connect(address: string, channel: ChannelCredentials): OperatorClient {
-  const client = new MigrationClient(address, channel);
+function connect(
+  address: string,
+  channel: ChannelCredentials,
+  options: ChannelOptions = {},
+): OperatorClient {
+  const client = new MigrationClient(address, channel, options);
   return {
     async status() {
       const answer = await unary<GetStatusResponse>("GetStatus", (...rest) =>

@@ -85,6 +85,8 @@ export function connectPeer(address: string, tls: PeerTls): Peer {
       checkServerIdentity: tls.checkServerIdentity as never,
     }),
     {
+      // An IP address may not stand in the TLS server name (RFC 6066); the identity is what counts.
+      "grpc.ssl_target_name_override": "ums-peer",
       "grpc.keepalive_time_ms": 10_000,
       "grpc.keepalive_timeout_ms": 10_000,
       "grpc.max_receive_message_length": 1024 * 1024,

@@ -237,7 +237,9 @@ class OpenMigration implements Migration {
       authorize: ({ migrationId }, peer) => this.destination.checkSource(migrationId, peer.name),
       onStream: ({ migrationId, kind, name }, stream, peer) =>
         this.destination.accept(migrationId, kind as StreamKind, name, stream, peer.name),
-      onFailed: (error, remote) => log.warn({ code: error.code, remote }, error.message),
+      // Streams that were opened in advance and not needed are cancelled at the end of every move.
+      onFailed: ({ code, message }, remote) =>
+        log[code === "ERR_CANCELLED" ? "debug" : "warn"]({ code, remote }, message),
     });
     this.servers.push(data);
     const services = {
