@@ -61,12 +61,13 @@ async function migrate(service: string, flags: MigrateFlags): Promise<ResultView
 /** What failed, where the service runs, what to do, and the tool's own words. */
 function explain(failure: UmsError, runsOn: string): string {
   const { message, code, hint } = failure;
-  const logTail = failure.details["logTail"];
+  const { logTail, logPath } = failure.details;
   return [
     `ums: ${message} (${code})`,
     `  the service runs on the ${runsOn}`,
     ...(hint === undefined ? [] : [`  ${hint}`]),
     ...(typeof logTail === "string" ? [logTail.replace(/^/gm, "  | ")] : []),
+    ...(typeof logPath === "string" ? [`  the whole log: ${logPath}, where it failed`] : []),
     "",
   ].join("\n");
 }

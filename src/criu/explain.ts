@@ -6,6 +6,7 @@
  */
 import { open } from "node:fs/promises";
 import { isNotFound } from "../lib/files.js";
+import { keepLog } from "./kept-logs.js";
 
 export interface CriuFailure {
   /** One lower-case sentence. */
@@ -14,6 +15,7 @@ export interface CriuFailure {
   hint: string | undefined;
   /** The log's lines that matter, oldest first. */
   logTail: string;
+  /** The copy that is kept. */
   logPath: string;
 }
 
@@ -100,10 +102,13 @@ const harmless = /Can't setup RLIMIT_NOFILE for self|tun: Unable to create tun/;
 const tailLines = 20;
 const maxReadBytes = 256 * 1024;
 
-/** Reads a log and explains it; a missing log is explained as such and never thrown. */
-export async function explainCriuLog(logPath: string): Promise<CriuFailure> {
+/** Reads a log, keeps a copy and explains it; a missing log is explained as such and never thrown. */
+export async function explainCriuLog(
+  logPath: string,
+  keptDirectory?: string,
+): Promise<CriuFailure> {
   const log = await readTail(logPath);
-  return { ...explainCriuText(log), logPath };
+  return { ...explainCriuText(log), logPath: await keepLog(logPath, keptDirectory) };
 }
 
 /** Pure part of {@link explainCriuLog}. */

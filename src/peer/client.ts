@@ -77,6 +77,9 @@ const callTimeoutMs = 15_000;
 /** Unpacking an image of many GiB that has just come, then creating volumes and container. */
 const provisionTimeoutMs = 1_800_000;
 
+/** The destination writes the received files to its disk. */
+const armTimeoutMs = 600_000;
+
 /** @param address `host:port` */
 export function connectPeer(address: string, tls: PeerTls): Peer {
   const client = new WireClient(
@@ -119,7 +122,7 @@ export function connectPeer(address: string, tls: PeerTls): Peer {
       return { keptMounts };
     },
     async arm(ref) {
-      await arm({ migration: toWire(ref) });
+      await arm({ migration: toWire(ref) }, armTimeoutMs);
     },
     async prepare(ref, digest, flows, timeoutMs) {
       const request = { migration: toWire(ref), manifestDigest: digest, flows };

@@ -67,19 +67,26 @@ export function specFromWire(wire: WireSpec | undefined): ServiceSpec {
 
 export function failureToWire(thrown: unknown): Failure {
   const error = UmsError.from(thrown);
-  const logTail = error.details["logTail"];
+  const text = (detail: string): string => {
+    const value = error.details[detail];
+    return typeof value === "string" ? value : "";
+  };
   return {
     code: error.code,
     message: error.message,
     hint: error.hint ?? "",
-    logTail: typeof logTail === "string" ? logTail : "",
+    logTail: text("logTail"),
+    logPath: text("logPath"),
   };
 }
 
 export function failureFromWire(failure: Failure): UmsError {
   const code = failure.code in errorCatalogue ? (failure.code as ErrorCode) : "ERR_INTERNAL";
   return new UmsError(code, failure.message, {
-    details: failure.logTail === "" ? {} : { logTail: failure.logTail },
+    details: {
+      ...(failure.logTail === "" ? {} : { logTail: failure.logTail }),
+      ...(failure.logPath === "" ? {} : { logPath: failure.logPath }),
+    },
     ...(failure.hint === "" ? {} : { hint: failure.hint }),
   });
 }

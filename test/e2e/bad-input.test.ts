@@ -128,6 +128,8 @@ test("of a service with what CRIU cannot dump, or to an occupied destination", a
   assert.is(exitCode, exitCodes.tool);
   assert.is(result?.runsOn, "source");
   assert.match(result?.failure?.message ?? "", /corked|UDP|dgram/i);
+  const kept = await other.exec("tail", "-n", "1", result?.failure?.details?.logPath ?? "no log");
+  assert.match(kept.stdout, /Dumping FAILED/);
   assert.match(await askOnce(other.port(port), "check"), /^ok /);
   await other.remove();
 });

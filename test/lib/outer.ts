@@ -43,7 +43,12 @@ export interface OuterOptions {
 
 /** What `ums migrate --output json` prints. */
 export interface MigrationResult extends Omit<ResultView, "failure"> {
-  failure?: { code: ErrorCode; message: string; hint?: string };
+  failure?: {
+    code: ErrorCode;
+    message: string;
+    hint?: string;
+    details?: { logPath?: string };
+  };
 }
 
 export interface Migrated extends CommandResult {

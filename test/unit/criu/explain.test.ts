@@ -1,4 +1,5 @@
 /** Excerpts of real logs of CRIU 4.2.1, shortened to their errors and warnings. */
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { explainCriuLog, explainCriuText } from "../../../src/criu/explain.js";
@@ -112,6 +113,20 @@ test("a missing log is explained, not thrown", async () => {
     const failure = await explainCriuLog(logPath);
     assert.is(failure.logPath, logPath);
     assert.is(failure.message, "CRIU failed without naming a cause");
+  });
+});
+
+test("a failed run's log is kept, and only the newest of them", async () => {
+  await withDirectory(async (directory) => {
+    const logPath = join(directory, "dump.log");
+    const kept = join(directory, "logs");
+    await mkdir(kept);
+    for (let n = 10; n < 40; n += 1) await writeFile(join(kept, `2000-${n}-dump.log`), "");
+    await writeFile(logPath, "the whole log\n");
+    const failure = await explainCriuLog(logPath, kept);
+    await rm(logPath);
+    assert.is(await readFile(failure.logPath, "utf8"), "the whole log\n");
+    assert.is((await readdir(kept)).length, 20);
   });
 });
 

@@ -106,6 +106,8 @@ export interface Failure {
   hint: string;
   /** Last lines of the tool's log. */
   logTail: string;
+  /** Where the whole log is, on the side where it failed. */
+  logPath: string;
 }
 
 export interface CommitRequest {
@@ -790,7 +792,7 @@ export const PrepareResponse_TimingsMsEntry: MessageFns<PrepareResponse_TimingsM
 };
 
 function createBaseFailure(): Failure {
-  return { code: "", message: "", hint: "", logTail: "" };
+  return { code: "", message: "", hint: "", logTail: "", logPath: "" };
 }
 
 export const Failure: MessageFns<Failure> = {
@@ -806,6 +808,9 @@ export const Failure: MessageFns<Failure> = {
     }
     if (message.logTail !== "") {
       writer.uint32(34).string(message.logTail);
+    }
+    if (message.logPath !== "") {
+      writer.uint32(42).string(message.logPath);
     }
     return writer;
   },
@@ -853,6 +858,14 @@ export const Failure: MessageFns<Failure> = {
             }
 
             message.logTail = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.logPath = reader.string();
             continue;
           }
         }
