@@ -36,7 +36,7 @@ check_node() {
 missing_packages() {
   local wanted program package
   for wanted in \
-    iptables:iptables nft:nftables ip:iproute2 conntrack:conntrack rsync:rsync tar:tar \
+    iptables:iptables nft:nftables ip:iproute2 conntrack:conntrack rsync:rsync setfattr:attr tar:tar \
     mmdebstrap:mmdebstrap gcc:gcc g++:g++ make:make python3:python3 strip:binutils \
     openssl:openssl ps:procps; do
     program=${wanted%%:*}
