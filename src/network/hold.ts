@@ -78,7 +78,7 @@ export async function openHold(options: HoldOptions): Promise<Hold> {
     tun.close();
     throw error;
   }
-  return new OpenHold(options, tun, queuePackets, await rules.isHeld());
+  return new OpenHold(options, tun, queuePackets, await rules.isTouched());
 }
 
 class OpenHold implements Hold {

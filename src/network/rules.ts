@@ -29,6 +29,8 @@ export interface Rules {
   unhold(): Promise<void>;
   /** True if packets to the service go to the hold, also if an earlier process arranged that. */
   isHeld(): Promise<boolean>;
+  /** True if anything of the service's traffic is held or muted. */
+  isTouched(): Promise<boolean>;
   /** Removes the table. */
   close(): Promise<void>;
 }
@@ -47,6 +49,9 @@ export async function openRules(network: ServiceNetwork): Promise<Rules> {
   await rules.apply();
   return rules;
 }
+
+/** Sets of addresses whose packets do not go their ordinary way. */
+const trafficSets = ["held", "closed", "muted"];
 
 class NftRules implements Rules {
   readonly network: ServiceNetwork;
@@ -102,13 +107,21 @@ class NftRules implements Rules {
   }
 
   unhold(): Promise<void> {
-    const sets = ["held", "closed", "muted"];
-    return this.#transaction(sets.map((set) => `flush set ip ums ${set}`));
+    return this.#transaction(trafficSets.map((set) => `flush set ip ums ${set}`));
   }
 
-  async isHeld(): Promise<boolean> {
+  isHeld(): Promise<boolean> {
+    return this.#isIn("held");
+  }
+
+  async isTouched(): Promise<boolean> {
+    const found = await Promise.all(trafficSets.map((set) => this.#isIn(set)));
+    return found.includes(true);
+  }
+
+  async #isIn(set: string): Promise<boolean> {
     await this.#last;
-    const { stdout } = await nft(["list", "set", "ip", "ums", "held"]);
+    const { stdout } = await nft(["list", "set", "ip", "ums", set]);
     return stdout.includes(this.network.address);
   }
 

@@ -137,10 +137,25 @@ test("stays held when the supervisor is killed, and the next one takes over", as
   assert.is((await client.call<string[]>("lines", "tcp", 4)).length, 4);
 });
 
+test("opens the door again that a killed supervisor had closed", async () => {
+  await supervisor.call("closeDoor");
+  await client.call("send", "tcp", "an open connection goes on");
+  assert.is((await client.call<string[]>("lines", "tcp", 5)).length, 5);
+  await supervisor.kill();
+
+  supervisor = await start(outer.name, "network-agent.js");
+  await supervisor.call("open", outer.address, queuePackets);
+  await supervisor.call("publish", [], []);
+  await supervisor.call("release");
+  await client.call("connect", "late", outer.address, 80);
+  await client.call("send", "late", "hello");
+  assert.is((await client.call<string[]>("lines", "late", 1)).length, 1);
+});
+
 test("leaves nothing but the table when closed", async () => {
   await supervisor.call("closeHold");
   await client.call("send", "tcp", "still served");
-  assert.is((await client.call<string[]>("lines", "tcp", 5)).length, 5);
+  assert.is((await client.call<string[]>("lines", "tcp", 6)).length, 6);
 });
 
 test.run();

@@ -21,6 +21,7 @@ serveAgent({
   publish: async (excluded: Port[], local: Port[]) => {
     await openPublish({ rules, excluded, local });
   },
+  closeDoor: () => hold.closeDoor(),
   engage: async () => {
     const startMs = performance.now();
     await hold.engage();
