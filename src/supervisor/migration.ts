@@ -3,6 +3,7 @@
  * operators. The rest of the supervisor sees the service come and go through `onOwned` and the
  * nested service's planned departure.
  */
+import { existsSync } from "node:fs";
 import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { createContainerDestination } from "../approach/container/destination.js";
@@ -231,7 +232,7 @@ class OpenMigration implements Migration {
     const { identity } = this;
     if (identity === undefined) return;
     const data = await listenData({
-      host: "::",
+      host: anyAddress(),
       port: config.UMS_DATA_PORT,
       tls: () => identity.current(),
       authorize: ({ migrationId }, peer) => this.destination.checkSource(migrationId, peer.name),
@@ -258,7 +259,8 @@ class OpenMigration implements Migration {
         dataPort: data.port,
       }),
     };
-    const address = { host: "[::]", port: config.UMS_PEER_PORT };
+    const host = anyAddress() === "::" ? "[::]" : anyAddress();
+    const address = { host, port: config.UMS_PEER_PORT };
     this.servers.push(await listenNetwork(address, identity.current(), services));
     log.info({ peerPort: config.UMS_PEER_PORT, dataPort: data.port }, "Migration Interface open");
   }
@@ -322,6 +324,11 @@ function openIdentityIfThere(config: Config, log: Logger): IdentityStore | undef
     log.warn({ code: error.code, reason: error.message }, "no migration over the network");
     return undefined;
   }
+}
+
+/** Both families, or IPv4 alone on a kernel that was started without IPv6 (ipv6.disable=1). */
+function anyAddress(): string {
+  return existsSync("/proc/net/if_inet6") ? "::" : "0.0.0.0";
 }
 
 function ownAddresses(): string[] {
