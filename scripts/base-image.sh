@@ -8,7 +8,6 @@ cd "$(dirname "$0")/.."
 
 readonly base=ums/base:trixie
 readonly pull_deadline_seconds=120
-readonly mirror=${DEBIAN_MIRROR:-http://deb.debian.org/debian}
 
 main() {
   if docker image inspect "$base" >/dev/null 2>&1; then
@@ -25,7 +24,9 @@ main() {
 
 # The excludes are those of debian:trixie-slim (debuerreotype's slim variant).
 bootstrap() {
-  local share=/usr/share tarball=build/base.tar
+  local share=/usr/share tarball=build/base.tar mirror
+  mirror=${DEBIAN_MIRROR:-$(machine_mirror)}
+  [ -n "$mirror" ] || die "apt of this machine knows no Debian mirror: set DEBIAN_MIRROR"
   mkdir -p build
   mmdebstrap --quiet --variant=minbase --components=main \
     --dpkgopt="path-exclude=$share/man/*" --dpkgopt="path-exclude=$share/doc/*" \
@@ -36,6 +37,12 @@ bootstrap() {
     --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin' \
     "$tarball" "$base" >/dev/null
   rm -f "$tarball"
+}
+
+# Where apt of this machine gets Debian's packages.
+machine_mirror() {
+  sed '/^#/d' /etc/apt/sources.list /etc/apt/sources.list.d/* 2>/dev/null |
+    grep -oE 'https?://[^[:space:]]+/debian' | head -n 1 || true
 }
 
 main
