@@ -2,20 +2,13 @@
 import { availableParallelism, cpus, release } from "node:os";
 import { type Experiment, labelOf, type Measurement, type MethodName } from "./experiment.js";
 
-export interface Row {
+export interface Row extends Omit<Measurement, "faults"> {
   experiment: Experiment["name"];
   /** How the service is carried. */
   approach: "container";
   method: MethodName;
   memoryMib: number;
   processes: number;
-  totalMs: number;
-  freezeMs: number;
-  gapMs: number | null;
-  bytesSent: number;
-  peakBytes: number;
-  sourcePeakBytes: number;
-  timingsMs: Record<string, number>;
   /** Counts from 1 for each experiment and method. */
   run: number;
   /** ISO 8601, UTC. */

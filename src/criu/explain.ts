@@ -5,6 +5,7 @@
  * dump.log or restore.log. The patterns are the messages of CRIU 4.2's sources.
  */
 import { open } from "node:fs/promises";
+import { UmsError } from "../errors.js";
 import { isNotFound } from "../lib/files.js";
 import { keepLog } from "./kept-logs.js";
 
@@ -109,6 +110,21 @@ export async function explainCriuLog(
 ): Promise<CriuFailure> {
   const log = await readTail(logPath);
   return { ...explainCriuText(log), logPath: await keepLog(logPath, keptDirectory) };
+}
+
+/** The error for a CRIU run that failed: `what` and the cause its log names, hint and log with it. */
+export async function criuError(
+  code: "ERR_CRIU_DUMP_FAILED" | "ERR_CRIU_RESTORE_FAILED",
+  what: string,
+  log: string,
+  cause?: unknown,
+): Promise<UmsError> {
+  const { message, hint, logTail, logPath } = await explainCriuLog(log);
+  return new UmsError(code, `${what} failed: ${message}`, {
+    details: { logTail, logPath },
+    ...(hint === undefined ? {} : { hint }),
+    ...(cause === undefined ? {} : { cause }),
+  });
 }
 
 /** Pure part of {@link explainCriuLog}. */

@@ -7,9 +7,8 @@
 import type { ChildProcess } from "node:child_process";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { UmsError } from "../errors.js";
 import { start } from "../lib/exec.js";
-import { explainCriuLog } from "./explain.js";
+import { criuError } from "./explain.js";
 import { pageServerLog } from "./files.js";
 
 export interface PageServer {
@@ -43,11 +42,8 @@ export function startPageServer(options: { imagesDir: string; workDir: string })
   const socket = child.stdio[3] as Duplex;
   const ended = waitExit(child).then(async (outcome) => {
     if (outcome === 0) return;
-    const failure = await explainCriuLog(join(options.workDir, pageServerLog));
-    throw new UmsError("ERR_CRIU_RESTORE_FAILED", `the page server failed: ${failure.message}`, {
-      details: { outcome, logTail: failure.logTail, logPath: failure.logPath },
-      ...(failure.hint === undefined ? {} : { hint: failure.hint }),
-    });
+    const log = join(options.workDir, pageServerLog);
+    throw await criuError("ERR_CRIU_RESTORE_FAILED", `the page server (${outcome})`, log);
   });
   // Whoever waits on finished() sees the rejection; without a waiter it must not end the process.
   ended.catch(() => undefined);

@@ -1,8 +1,7 @@
 /** runc, as dockerd's containers are known to it. */
 import { join } from "node:path";
-import { explainCriuLog } from "../criu/explain.js";
+import { criuError } from "../criu/explain.js";
 import { dumpLog } from "../criu/files.js";
-import { UmsError } from "../errors.js";
 import { run, toolEnvironment } from "../lib/exec.js";
 
 /** Where dockerd's containerd keeps runc's state (`--root`), for every runtime name. */
@@ -57,11 +56,7 @@ export async function checkpoint(options: CheckpointOptions): Promise<void> {
       },
     );
   } catch (cause) {
-    const failure = await explainCriuLog(join(options.workDir, dumpLog));
-    throw new UmsError("ERR_CRIU_DUMP_FAILED", `the dump failed: ${failure.message}`, {
-      details: { logTail: failure.logTail, logPath: failure.logPath },
-      ...(failure.hint === undefined ? {} : { hint: failure.hint }),
-      cause,
-    });
+    const log = join(options.workDir, dumpLog);
+    throw await criuError("ERR_CRIU_DUMP_FAILED", "the dump", log, cause);
   }
 }

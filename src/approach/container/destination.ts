@@ -3,7 +3,7 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { type CheckpointReceiver, createCheckpointReceiver } from "../../checkpoint/receive.js";
-import { explainCriuLog } from "../../criu/explain.js";
+import { criuError } from "../../criu/explain.js";
 import { restoreLog } from "../../criu/files.js";
 import type { Engine } from "../../dockerd/engine.js";
 import { UmsError } from "../../errors.js";
@@ -99,8 +99,8 @@ class ContainerDestination implements DestinationSide {
     const { engine } = this.deps;
     const { dataRoot } = await engine.info();
     // The pages and, from the restore on, the process beside them.
-    await requireRoom("memory", 2 * memoryBytes + overheadBytes, await availableBytes());
-    await requireRoom(`disk at ${dataRoot}`, diskBytes + overheadBytes, await freeBytes(dataRoot));
+    requireRoom("memory", 2 * memoryBytes + overheadBytes, await availableBytes());
+    requireRoom(`disk at ${dataRoot}`, diskBytes + overheadBytes, await freeBytes(dataRoot));
     const mounts = spec.mounts.map((mount) => this.placeMount(mount));
     if (!(await this.deps.isReturning(spec.serviceId))) await requireEmpty(mounts);
     this.spec = { ...spec, mounts };
@@ -187,12 +187,8 @@ class ContainerDestination implements DestinationSide {
     try {
       await within(restoreTimeoutMs, "the restore", Promise.all([started, this.flush()]));
     } catch (cause) {
-      const failure = await explainCriuLog(join(pending.workDir, restoreLog));
-      throw new UmsError("ERR_CRIU_RESTORE_FAILED", `the restore failed: ${failure.message}`, {
-        details: { logTail: failure.logTail, logPath: failure.logPath },
-        ...(failure.hint === undefined ? {} : { hint: failure.hint }),
-        cause,
-      });
+      const log = join(pending.workDir, restoreLog);
+      throw await criuError("ERR_CRIU_RESTORE_FAILED", "the restore", log, cause);
     }
   }
 
