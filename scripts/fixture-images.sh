@@ -37,7 +37,7 @@ is_newer() {
 
 build_fixture() { # NAME CONTEXT
   local image=ums-fixture/$1:latest digest
-  digest=$(digest_of "$fixtures/$1")
+  digest=$(inputs_of "$fixtures/$1")
   if image_is_current "$image" "$digest"; then
     log "$image is current"
     return

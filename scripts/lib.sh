@@ -20,6 +20,15 @@ digest_of() {
   } | sha256sum | cut -c1-64
 }
 
+# inputs_of FILE_OR_FOLDER...: digest_of, and the id of the base image. A base made anew has other
+# layers: an image made on the old one would share none with it.
+inputs_of() {
+  local digest base
+  digest=$(digest_of "$@")
+  base=$(docker image inspect --format '{{.Id}}' ums/base:trixie)
+  printf '%s-%s' "${digest:0:32}" "${base:7:32}"
+}
+
 # image_is_current IMAGE DIGEST: true when the engine has IMAGE, made from the inputs of DIGEST.
 image_is_current() {
   [ "$(docker image inspect --format '{{ index .Config.Labels "ums.inputs" }}' "$1" 2>/dev/null)" = "$2" ]

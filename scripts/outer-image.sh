@@ -18,13 +18,13 @@ main() {
   stage_node
   stage_application
   stage_files
+  scripts/base-image.sh
   local digest
-  digest=$(cd "$context" && digest_of . ../../images/outer)
+  digest=$(cd "$context" && inputs_of . ../../images/outer)
   if image_is_current "$image" "$digest"; then
     log "$image is current"
     return
   fi
-  scripts/base-image.sh
   docker_build --build-arg BASE=ums/base:trixie --label "ums.inputs=$digest" \
     --tag "$image" --file images/outer/Dockerfile "$context"
   log "$image: $(docker image inspect --format '{{.Size}}' "$image" | numfmt --to=si)B"
