@@ -7,7 +7,8 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-readonly image=ums/outer:latest
+# Another name keeps several working copies on one engine apart (tests: UMS_TEST_OUTER).
+readonly image=${UMS_OUTER_IMAGE:-ums/outer:latest}
 readonly context=build/outer
 readonly app=$context/app
 # What node_modules was when its production packages were staged.

@@ -84,6 +84,9 @@ export const configSchema = Type.Object({
     default: "/etc/ums/registry/config.json",
     description: "Docker configuration file with registry credentials; may be absent.",
   }),
+  UMS_TEST_FAULTS: optionalString(
+    "For tests of UMS alone: a directory of fault points (src/lib/faults.ts).",
+  ),
 });
 
 export type Config = Static<typeof configSchema>;

@@ -1,6 +1,7 @@
 /** The destination of a migration, as the rest of the supervisor sees it, and what it needs. */
 import type { Duplex } from "node:stream";
 import type { Departure, DestinationSide, StreamKind } from "../approach/contract.js";
+import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import type { Decision, Ref } from "../peer/client.js";
 import type { Facts, Flow } from "../spec.js";
@@ -17,6 +18,7 @@ export interface DestinationRunnerDeps {
   /** The service is ours and runs. Repeated until it succeeds, and after a restart. */
   onOwned(epoch: number): Promise<void>;
   askSource: AskSource;
+  faults: Faults;
   /** How long a reservation lives without a sign of the source, ms. Default 10 min. */
   leaseMs?: number;
 }

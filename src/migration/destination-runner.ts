@@ -95,14 +95,20 @@ class Runner implements DestinationRunner {
 
   async provision(ref: Ref): Promise<{ keptMounts: string[] }> {
     const startedMs = performance.now();
-    const provisioned = await this.orRefuse(ref, () => this.deps.side.provision());
+    const provisioned = await this.orRefuse(ref, async () => {
+      await this.deps.faults.at("destination.do.provision");
+      return this.deps.side.provision();
+    });
     this.containerId = provisioned.containerId;
     this.timing("provision", startedMs);
     return { keptMounts: provisioned.keptMounts };
   }
 
   arm(ref: Ref): Promise<void> {
-    return this.orRefuse(ref, () => this.deps.side.arm());
+    return this.orRefuse(ref, async () => {
+      await this.deps.faults.at("destination.do.arm");
+      await this.deps.side.arm();
+    });
   }
 
   async accept(
@@ -192,9 +198,10 @@ class Runner implements DestinationRunner {
   }
 
   private async doPrepare(flows: Flow[], digest: string): Promise<Decision> {
-    const { side } = this.deps;
+    const { side, faults } = this.deps;
     try {
       const startedMs = performance.now();
+      await faults.at("destination.do.verify");
       const verified = await orAborted(side.verified(), this.ended.signal);
       if (verified !== digest) {
         throw new UmsError("ERR_MANIFEST_MISMATCH", "what arrived is not what the source sent", {
@@ -205,6 +212,7 @@ class Runner implements DestinationRunner {
       this.timing("verify", startedMs);
       await this.dispatch({ type: "restore" });
       if (this.state.phase !== "RESTORING") return this.refusedAnswer();
+      await faults.at("destination.do.restore");
       const restoreMs = performance.now();
       await side.restore(flows);
       this.timing("restore", restoreMs);
@@ -258,6 +266,7 @@ class Runner implements DestinationRunner {
     const before = this.state.phase;
     const step = reduceDestination(this.state, event);
     if (step.journal) {
+      await this.deps.faults.at(`destination.record.${step.state.phase}`);
       await this.deps.journal.append({ role: "destination", state: step.state, data: this.data() });
     }
     this.state = step.state;
@@ -276,22 +285,31 @@ class Runner implements DestinationRunner {
 
   /** An effect that fails is repeated until closing, or logged where it may stay undone. */
   private async perform(effect: DestinationEffect): Promise<void> {
-    const { side, log, onOwned } = this.deps;
+    const { side, log, onOwned, faults } = this.deps;
     const repeat = { log, signal: this.closing.signal };
     switch (effect) {
       case "query":
         return this.watchSource();
       case "thaw": {
         const record = () => this.dispatch({ type: "thawed" });
-        await untilDone("the service could not be thawed yet", () => side.thaw(), repeat);
+        const thaw = async () => {
+          await faults.at("destination.do.thaw");
+          await side.thaw();
+        };
+        await untilDone("the service could not be thawed yet", thaw, repeat);
         return untilDone("the thaw could not be recorded yet", record, repeat);
       }
       case "own": {
         const { epoch = 0 } = this.state;
-        return untilDone("the service could not be taken over yet", () => onOwned(epoch), repeat);
+        const own = async () => {
+          await faults.at("destination.do.own");
+          await onOwned(epoch);
+        };
+        return untilDone("the service could not be taken over yet", own, repeat);
       }
       case "discard":
         await this.work;
+        await faults.at("destination.do.discard");
         await side.discard().catch((error: unknown) => {
           log.error({ err: error }, "what was received could not be deleted");
         });

@@ -7,6 +7,7 @@ import type { SourceSession, SourceSide, StreamKind } from "../approach/contract
 import { UmsError } from "../errors.js";
 import { backoffMs } from "../lib/backoff.js";
 import { sleep } from "../lib/deadline.js";
+import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import type { Peer, Ref, Reservation } from "../peer/client.js";
 import type { MigrationReport } from "./report.js";
@@ -38,6 +39,7 @@ export interface AttemptDeps {
   connect(destination: DestinationAddress): Promise<PeerLink>;
   /** Peer port of this side, told to the destination for its queries. */
   ownPeerPort: number;
+  faults: Faults;
   /** Aborted when the supervisor ends: the next one goes on from the journal. */
   closing: AbortSignal;
 }
@@ -115,6 +117,7 @@ export class SourceAttempt {
   }
 
   private async reserve(): Promise<void> {
+    await this.deps.faults.at("source.do.reserve");
     const { peer } = await this.connect();
     const { side } = this.deps;
     const [facts, departure] = await Promise.all([side.facts(), side.describe()]);
@@ -131,8 +134,9 @@ export class SourceAttempt {
 
   private async precopy(): Promise<void> {
     const { session, reservation } = this.reserved();
+    const { side, faults } = this.deps;
+    await faults.at("source.do.precopy");
     const { peer } = await this.connect();
-    const { side } = this.deps;
     if (!reservation.hasImage) await this.timed("image", () => side.sendImage(session));
     this.checkCancelled();
     const { keptMounts } = await this.timed("provision", () => peer.provision(this.options.ref));
@@ -148,11 +152,14 @@ export class SourceAttempt {
 
   private async freeze(): Promise<void> {
     const { session } = this.reserved();
+    const { faults } = this.deps;
+    await faults.at("source.do.freeze");
     // Cancelled before anything was held: there is no need to disturb the service.
     this.checkCancelled();
     this.frozenAtMs = performance.now();
     this.startBudget();
     await this.timed("freeze", () => this.deps.side.freeze());
+    await faults.at("source.do.dump");
     this.checkCancelled();
     this.dumped = await this.timed("dump", () => this.deps.side.dump(session));
     this.checkCancelled();
@@ -160,6 +167,7 @@ export class SourceAttempt {
   }
 
   private async prepare(): Promise<void> {
+    await this.deps.faults.at("source.do.prepare");
     const { peer } = await this.connect();
     const { ref, report, dispatch } = this.options;
     const { digest, flows } = this.checkpoint();
@@ -188,6 +196,7 @@ export class SourceAttempt {
     const startedMs = performance.now();
     for (let attempt = 0; ; attempt += 1) {
       try {
+        await this.deps.faults.at("source.do.send-commit");
         const { peer } = await this.connect();
         const answer = await peer.commit(ref, digest);
         if (answer.refused !== undefined) {
@@ -215,6 +224,7 @@ export class SourceAttempt {
     const reason = this.failure?.message ?? "the source aborted";
     for (let attempt = 0; attempt < abortAttempts; attempt += 1) {
       try {
+        await this.deps.faults.at("source.do.send-abort");
         const { peer } = await this.connect();
         await peer.abort(ref, reason);
         break;
@@ -228,7 +238,11 @@ export class SourceAttempt {
   }
 
   private async thaw(): Promise<void> {
-    await untilDone("the service could not be thawed yet", () => this.deps.side.thaw(), {
+    const thaw = async () => {
+      await this.deps.faults.at("source.do.thaw");
+      await this.deps.side.thaw();
+    };
+    await untilDone("the service could not be thawed yet", thaw, {
       log: this.deps.log,
       signal: this.deps.closing,
     });
@@ -237,7 +251,10 @@ export class SourceAttempt {
   }
 
   private async depart(): Promise<void> {
-    const depart = () => this.timed("depart", () => this.deps.side.depart());
+    const depart = async () => {
+      await this.deps.faults.at("source.do.kill");
+      await this.timed("depart", () => this.deps.side.depart());
+    };
     await untilDone("the frozen copy could not be ended yet", depart, {
       log: this.deps.log,
       signal: this.deps.closing,

@@ -171,6 +171,7 @@ class Runner implements SourceRunner {
     const step = reduceSource(this.state, event);
     const { attempt } = this;
     if (step.journal) {
+      await this.deps.faults.at(`source.record.${step.state.phase}`);
       await this.deps.journal.append({ role: "source", state: step.state, data: this.data() });
     }
     this.state = step.state;

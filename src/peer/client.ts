@@ -13,6 +13,7 @@ import {
   type PrepareResponse,
   PeerClient as WireClient,
 } from "../gen/ums/migration/v1/peer.js";
+import type { Faults } from "../lib/faults.js";
 import type { Facts, Flow, ServiceSpec } from "../spec.js";
 import { factsFromWire, factsToWire, failureFromWire, specToWire } from "./convert.js";
 import { fromServiceError } from "./grpc-status.js";
@@ -81,7 +82,7 @@ const provisionTimeoutMs = 1_800_000;
 const armTimeoutMs = 600_000;
 
 /** @param address `host:port` */
-export function connectPeer(address: string, tls: PeerTls): Peer {
+export function connectPeer(address: string, tls: PeerTls, faults: Faults): Peer {
   const client = new WireClient(
     address,
     credentials.createSsl(tls.ca, tls.key, tls.cert, {
@@ -97,7 +98,8 @@ export function connectPeer(address: string, tls: PeerTls): Peer {
       "grpc.max_reconnect_backoff_ms": 2_000,
     },
   );
-  const unary = <Q, A>(method: UnaryMethod<Q, A>, name: string) => call(client, method, name);
+  const unary = <Q, A>(method: UnaryMethod<Q, A>, name: string) =>
+    withFaultPoints(faults, name, call(client, method, name));
   const reserve = unary(client.reserve, "Reserve");
   const provision = unary(client.provision, "Provision");
   const arm = unary(client.arm, "Arm");
@@ -159,6 +161,20 @@ function call<Q, A>(client: Client, method: UnaryMethod<Q, A>, name: string) {
         else reject(fromServiceError(error, name));
       });
     });
+}
+
+/** The request is lost or late at `call.NAME.send`, the answer at `call.NAME.answer`. */
+function withFaultPoints<Q, A>(
+  faults: Faults,
+  name: string,
+  once: (request: Q, timeoutMs?: number) => Promise<A>,
+) {
+  return async (request: Q, timeoutMs?: number): Promise<A> => {
+    const isRepeated = await faults.at(`call.${name}.send`);
+    const answer = await once(request, timeoutMs);
+    await faults.at(`call.${name}.answer`);
+    return isRepeated ? once(request, timeoutMs) : answer;
+  };
 }
 
 function toDecision(answer: PrepareResponse): Decision {

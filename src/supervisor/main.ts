@@ -4,6 +4,7 @@ import type { Config } from "../config.js";
 import { type Daemon, openDaemon } from "../dockerd/daemon.js";
 import { type Engine, openEngine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
+import { openFaults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import { openJournal } from "../migration/journal.js";
 import { createNestedService, type NestedService } from "../nested/service.js";
@@ -86,6 +87,8 @@ async function superviseService(
   boot: ReturnType<typeof createBoot>,
 ): Promise<{ exitCode: number; reason: string }> {
   const { config, args, log } = options;
+  const faultDir = config.UMS_TEST_FAULTS;
+  if (faultDir !== undefined) log.warn({ faultDir }, "fault points are armed: for tests alone");
   const stop = listenForStop(options.isStopPending);
   const surroundings = await boot.step("read surroundings", readSurroundingsMs, () =>
     readSurroundings({
@@ -173,6 +176,7 @@ async function superviseService(
       plane,
       store,
       runDir,
+      faults: openFaults(faultDir),
       ownMounts: surroundings.mounts,
       onArrived: () => markStarted(runDir),
       onDeparted: () => unmarkStarted(runDir),

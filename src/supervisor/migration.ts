@@ -19,6 +19,7 @@ import { createMigrationService } from "../grpc/migration-service.js";
 import { createPeerService } from "../grpc/peer-service.js";
 import { type GrpcServer, listenLocal, listenNetwork } from "../grpc/server.js";
 import { poll } from "../lib/deadline.js";
+import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import type { DestinationRunner } from "../migration/destination-role.js";
 import { createDestinationRunner } from "../migration/destination-runner.js";
@@ -51,6 +52,7 @@ export interface MigrationDeps {
   /** Mounts the orchestrator gave this outer container. */
   ownMounts: readonly MountSpec[];
   runDir: string;
+  faults: Faults;
   /** A service has arrived and runs. */
   onArrived(spec: ServiceSpec): Promise<void>;
   /** The service has left and runs elsewhere. */
@@ -93,9 +95,9 @@ class OpenMigration implements Migration {
     const open = () => this.openRelay();
     this.relays = createRelayKeeper({ hold: () => plane.hold(), open, log });
     if (identity === undefined) return;
-    this.links = createPeerLinks(identity, ownAddresses, (error) =>
-      log.debug({ err: error }, "the source cannot be asked"),
-    );
+    const onUnreachable = (error: unknown) =>
+      log.debug({ err: error }, "the source cannot be asked");
+    this.links = createPeerLinks(identity, ownAddresses, onUnreachable, deps.faults);
   }
 
   async start(): Promise<void> {
@@ -106,6 +108,7 @@ class OpenMigration implements Migration {
       {
         journal,
         log,
+        faults: deps.faults,
         side: createContainerDestination({
           service,
           engine,
@@ -163,7 +166,7 @@ class OpenMigration implements Migration {
   }
 
   private createSource(state: SourceState): SourceRunner {
-    const { service, engine, plane, log, journal, config, runDir } = this.deps;
+    const { service, engine, plane, log, journal, config, runDir, faults } = this.deps;
     const side = createContainerSource({
       service,
       engine,
@@ -180,6 +183,7 @@ class OpenMigration implements Migration {
         journal,
         log,
         side,
+        faults,
         ownPeerPort: config.UMS_PEER_PORT,
         connect: (destination) => this.needLinks().connect(destination),
         onState: (next) => {

@@ -1,5 +1,6 @@
 /** Connections to other supervisors. */
 import type { Duplex } from "node:stream";
+import type { Faults } from "../lib/faults.js";
 import type { DestinationAddress, PeerLink } from "../migration/source-attempt.js";
 import { resolveAddress } from "../peer/address.js";
 import {
@@ -26,6 +27,7 @@ export function createPeerLinks(
   identity: IdentityStore,
   ownAddresses: () => readonly string[],
   onUnreachable: (error: unknown) => void,
+  faults: Faults,
 ): PeerLinks {
   async function open(destination: DestinationAddress): Promise<{ peer: Peer; host: string }> {
     const { host, port } = await resolveAddress(destination.address, {
@@ -39,7 +41,7 @@ export function createPeerLinks(
       checkServerIdentity: serverIdentityCheck(own, destination.name) as never,
     };
     const target = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-    return { peer: connectPeer(target, tls), host };
+    return { peer: connectPeer(target, tls, faults), host };
   }
 
   async function connect(destination: DestinationAddress): Promise<PeerLink> {

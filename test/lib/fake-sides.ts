@@ -1,6 +1,7 @@
 /** Two ends of a migration without a service: they write down what is asked of them. */
 import { PassThrough } from "node:stream";
 import type { DestinationSide, SourceSide } from "../../src/approach/contract.js";
+import { noFaults } from "../../src/lib/faults.js";
 import { silentLogger } from "../../src/lib/log.js";
 import type { DestinationRunner } from "../../src/migration/destination-role.js";
 import { createDestinationRunner } from "../../src/migration/destination-runner.js";
@@ -136,6 +137,7 @@ export async function openFakeSource(
     {
       side: fakeSource(events),
       log: silentLogger(),
+      faults: noFaults,
       journal: recorded(journal, events),
       ownPeerPort: 9750,
       connect: async () => link,
@@ -168,6 +170,7 @@ export async function openFakeDestination(
     {
       side,
       log: silentLogger(),
+      faults: noFaults,
       journal: recorded(journal, events),
       isOccupied: () => false,
       onOwned: () => events.step("owned"),
