@@ -1,5 +1,6 @@
 import { Command } from "commander";
 import { registerBuild } from "./build.js";
+import { registerDrain } from "./drain.js";
 import { registerExec } from "./exec.js";
 import { registerHealth } from "./health.js";
 import { registerMigrate } from "./migrate.js";
@@ -22,6 +23,7 @@ export function createProgram(context: CliContext): Command {
   registerSupervise(program, context);
   registerMigrate(program, context);
   registerStatus(program);
+  registerDrain(program);
   registerHealth(program, context);
   registerExec(program, context);
   registerBuild(program, context);

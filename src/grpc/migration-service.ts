@@ -20,11 +20,21 @@ export interface MigrationServiceDeps {
   /** @throws ERR_SERVICE_NOT_FOUND when no service is here */
   source(): SourceRunner;
   status(): ServiceStatus;
+  /** @throws ERR_SERVICE_NOT_FOUND when nothing is relayed from here */
+  drainRelay(options: DrainRelayOptions): Promise<{ flows: number; resets: number }>;
   /** Names the service goes by. */
   isOurs(service: string): boolean;
 }
 
+export interface DrainRelayOptions {
+  /** Until the connections that exist are cut. */
+  deadlineMs: number;
+  /** Reset them now. */
+  isReset: boolean;
+}
+
 const defaultDowntimeBudgetMs = 30_000;
+const defaultDrainDeadlineMs = 600_000;
 /** How often a watcher sees the figures move. */
 const progressIntervalMs = 100;
 
@@ -47,6 +57,9 @@ export function createMigrationService(deps: MigrationServiceDeps): MigrationSer
       }
       return { migrationId: await source.cancel("cancelled by the operator") };
     }),
+    drainRelay: unary(authorize, async ({ deadlineMs, reset }) =>
+      deps.drainRelay({ deadlineMs: deadlineMs || defaultDrainDeadlineMs, isReset: reset }),
+    ),
     migrate: (call) => {
       migrate(deps, call).then(
         () => call.end(),

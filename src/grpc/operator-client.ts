@@ -9,6 +9,7 @@ import {
 } from "@grpc/grpc-js";
 import { UmsError } from "../errors.js";
 import {
+  type DrainRelayResponse,
   type GetStatusResponse,
   type MigrateEvent,
   type MigrateRequest,
@@ -39,6 +40,8 @@ export interface OperatorClient {
   migrate(order: MigrateOrder, onProgress: (progress: ProgressView) => void): Promise<ResultView>;
   /** Empty: the migration under way. Returns its id. */
   cancel(migrationId: string): Promise<string>;
+  /** Ends the relay of a service that has left; see DrainRelay. */
+  drainRelay(order: { deadlineMs: number; reset: boolean }): Promise<DrainRelayResponse>;
   close(): void;
 }
 
@@ -82,6 +85,8 @@ function connect(
       );
       return answer.migrationId;
     },
+    drainRelay: (order) =>
+      unary<DrainRelayResponse>("DrainRelay", (...rest) => client.drainRelay(order, ...rest)),
     close: () => client.close(),
   };
 }

@@ -16,6 +16,8 @@ export interface PeerServiceDeps {
   /** The newest record of a migration away from here, however long ago; undefined: there is none. */
   departure(migrationId: string): SourceState | undefined;
   dataPort: number;
+  /** Resets what the peer of this name relays; answers how many connections. */
+  resetFlows(peerName: string): Promise<number>;
 }
 
 export function createPeerService(deps: PeerServiceDeps): PeerServer {
@@ -72,6 +74,10 @@ export function createPeerService(deps: PeerServiceDeps): PeerServer {
       ...answerFor(deps, request.migrationId),
       dataPort: deps.dataPort,
     })),
+    resetFlows: unary(authorize, async (request, caller) => {
+      fromSource({ migration: request }, caller);
+      return { flows: await deps.resetFlows(caller.name) };
+    }),
   };
 }
 

@@ -28,6 +28,11 @@ export async function countFlows(mark: number): Promise<number> {
   return table.split("\n").filter((line) => line !== "" && !isFinished(line)).length;
 }
 
+/** The conversations of the service at `address` that carry `mark`. @throws ERR_COMMAND_FAILED */
+export async function listMarkedFlows(address: string, mark: number): Promise<Flow[]> {
+  return parseConntrack(await conntrack(["--mark", String(mark)]), address);
+}
+
 /**
  * Reads lines of `conntrack -L`: each has two tuples, the original direction and the reply.
  * Lines of other protocols, of other addresses and of finished TCP connections are left out.

@@ -9,7 +9,7 @@ import { acceptInDockerUser } from "./docker-user.js";
 import { addressNumber, destinationAddress, sourceAddress } from "./packets.js";
 import { addPolicyRoute, policyRoute, removePolicyRoute } from "./policy-route.js";
 import { newRelayStats, type Relay, type RelayStats, startRelay } from "./relay.js";
-import type { Rules } from "./rules.js";
+import type { Refusal, Rules } from "./rules.js";
 import { holdDevice } from "./ruleset.js";
 import { prepareForwarding } from "./sysctl.js";
 import { openTun, type Tun } from "./tun.js";
@@ -23,6 +23,8 @@ export interface HoldOptions {
 }
 
 export interface HoldStats extends RelayStats {
+  /** Packets the queue takes. */
+  queuePackets: number;
   /** Packets the full queue dropped. */
   droppedPackets: number;
 }
@@ -47,6 +49,10 @@ export interface Hold {
   release(): Promise<void>;
   /** Relays to the service at the peer, what is queued first. Replaces an earlier relay. */
   attach(stream: Duplex): Relay;
+  /** Refuses packets instead of relaying them, with a reset: new connections, or everything. */
+  refuse(what: Refusal): Promise<void>;
+  /** Ends the relay; packets queue again unless they are refused. */
+  detach(): void;
   isEngaged(): Promise<boolean>;
   stats(): HoldStats;
   /** Called once if the device is lost; packets to a held service are dropped from then on. */
@@ -86,7 +92,7 @@ class OpenHold implements Hold {
   readonly #tun: Tun;
   readonly #address: number;
   readonly #maxBufferedBytes: number | undefined;
-  readonly #drainLimit: number;
+  readonly #queuePackets: number;
   readonly #stats = newRelayStats();
   #relay: Relay | undefined;
 
@@ -98,7 +104,7 @@ class OpenHold implements Hold {
     this.#tun = tun;
     this.#address = addressNumber(options.rules.network.address);
     this.#maxBufferedBytes = options.maxBufferedBytes;
-    this.#drainLimit = drainRounds * queuePackets;
+    this.#queuePackets = queuePackets;
     this.#isUsed = isUsed;
   }
 
@@ -145,12 +151,24 @@ class OpenHold implements Hold {
     return relay;
   }
 
+  refuse(what: Refusal): Promise<void> {
+    return this.#rules.refuse(what);
+  }
+
+  detach(): void {
+    this.#relay?.close();
+  }
+
   isEngaged(): Promise<boolean> {
     return this.#rules.isHeld();
   }
 
   stats(): HoldStats {
-    return { ...this.#stats, droppedPackets: this.#tun.droppedPackets() };
+    return {
+      ...this.#stats,
+      queuePackets: this.#queuePackets,
+      droppedPackets: this.#tun.droppedPackets(),
+    };
   }
 
   onLost(listener: (error: UmsError) => void): void {
@@ -165,7 +183,7 @@ class OpenHold implements Hold {
   }
 
   #putBack(): void {
-    this.#tun.drain(this.#drainLimit, (packet) => {
+    this.#tun.drain(drainRounds * this.#queuePackets, (packet) => {
       if (destinationAddress(packet) === this.#address) this.#tun.write(packet);
     });
   }

@@ -23,6 +23,8 @@ export interface Rules {
   hold(): Promise<void>;
   /** From now on packets from the service are dropped. */
   mute(): Promise<void>;
+  /** From now on new connections to a held service are refused, or all that comes for it. */
+  refuse(what: Refusal): Promise<void>;
   /** Packets from the service pass again. */
   unmute(): Promise<void>;
   /** Packets to the service reach it again. */
@@ -51,7 +53,13 @@ export async function openRules(network: ServiceNetwork): Promise<Rules> {
 }
 
 /** Sets of addresses whose packets do not go their ordinary way. */
-const trafficSets = ["held", "closed", "muted"];
+const trafficSets = ["held", "closed", "muted", "draining", "drained"];
+
+/** The sets behind what is refused. */
+const refusals = { new: "draining", all: "drained" } as const;
+
+/** `new`: requests for connections; `all`: packets of those that exist, too. */
+export type Refusal = keyof typeof refusals;
 
 class NftRules implements Rules {
   readonly network: ServiceNetwork;
@@ -100,6 +108,10 @@ class NftRules implements Rules {
 
   mute(): Promise<void> {
     return this.#transaction([`add element ip ums muted { ${this.network.address} }`]);
+  }
+
+  refuse(what: Refusal): Promise<void> {
+    return this.#transaction([`add element ip ums ${refusals[what]} { ${this.network.address} }`]);
   }
 
   unmute(): Promise<void> {

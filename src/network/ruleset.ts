@@ -87,6 +87,9 @@ const containers = [
   "add set ip ums closed { type ipv4_addr; }",
   // Addresses whose own packets are dropped: what the kernel of a frozen service still sends.
   "add set ip ums muted { type ipv4_addr; }",
+  // Addresses that take no new connections here, and such that take nothing at all.
+  "add set ip ums draining { type ipv4_addr; }",
+  "add set ip ums drained { type ipv4_addr; }",
   // Flows that this machine sends on to another: source address and port, service port.
   `add set ip ums relayed { type ${flowType}; flags dynamic,timeout;` +
     ` timeout ${relayedTimeout}; size ${maxRelayedFlows}; }`,
@@ -208,9 +211,15 @@ function holdLocalRules({ network: { address } }: Ruleset): string[] {
 }
 
 function forwardRules({ network: { address, bridge } }: Ruleset): string[] {
-  // Conntrack does not translate what it calls invalid: the private address would leak.
+  const away = `oifname ${hold} ip daddr ${address}`;
   return [
+    // Conntrack does not translate what it calls invalid: the private address would leak.
     `ip saddr ${address} oifname != "${bridge}" oifname != ${anyTunnel} ct state invalid drop`,
+    // A clear refusal sends a client to where the service is now; silence would keep it waiting.
+    `${away} ip daddr @draining ct state new meta l4proto tcp reject with tcp reset`,
+    `${away} ip daddr @draining ct state new reject`,
+    `${away} ip daddr @drained meta l4proto tcp reject with tcp reset`,
+    `${away} ip daddr @drained reject`,
   ];
 }
 

@@ -49,6 +49,8 @@ export interface Peer {
   commit(ref: Ref, digest: string): Promise<Decision>;
   abort(ref: Ref, reason: string): Promise<void>;
   query(ref: Ref): Promise<QueryAnswer>;
+  /** Resets the TCP connections that this side relays there; answers how many. */
+  resetFlows(ref: Ref): Promise<number>;
   close(): void;
 }
 
@@ -107,6 +109,7 @@ export function connectPeer(address: string, tls: PeerTls, faults: Faults): Peer
   const commit = unary(client.commit, "Commit");
   const abort = unary(client.abort, "Abort");
   const query = unary(client.query, "Query");
+  const resetFlows = unary(client.resetFlows, "ResetFlows");
   return {
     async reserve(ref, options) {
       const answer = await reserve({
@@ -140,6 +143,9 @@ export function connectPeer(address: string, tls: PeerTls, faults: Faults): Peer
     async query(ref) {
       const { manifestDigest, ...answer } = await query(toWire(ref));
       return { ...answer, digest: manifestDigest };
+    },
+    async resetFlows(ref) {
+      return (await resetFlows(toWire(ref))).flows;
     },
     close: () => client.close(),
   };

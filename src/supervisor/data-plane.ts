@@ -6,8 +6,10 @@ import type { ServiceDataPlane } from "../approach/container/destination.js";
 import type { Engine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
 import type { NestedService } from "../nested/service.js";
+import { listMarkedFlows } from "../network/flows.js";
 import { type Hold, openHold } from "../network/hold.js";
 import { type Inlet, openInlet } from "../network/inlet.js";
+import { resetFlows } from "../network/reset.js";
 import { maxInlets } from "../network/ruleset.js";
 import type { ServiceSpec } from "../spec.js";
 import type { Publisher } from "./publish-ports.js";
@@ -19,6 +21,8 @@ export interface DataPlane {
   current(): ServiceDataPlane | undefined;
   /** @throws TypeError before `open` */
   hold(): Hold;
+  /** Resets the connections that come by this peer's relay; answers how many. */
+  resetFlows(peerName: string): Promise<number>;
   /** Packets and bytes relayed so far, both ways. */
   relayed(): { packets: number; bytes: number };
   close(): Promise<void>;
@@ -70,6 +74,14 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
     hold() {
       if (hold === undefined) throw new TypeError("the hold before the network");
       return hold;
+    },
+    async resetFlows(peerName) {
+      const inlet = inlets.get(peerName);
+      const rules = deps.publisher.rules();
+      const container = await deps.service.inspect();
+      if (inlet === undefined || rules === undefined || container?.State.Running !== true) return 0;
+      const flows = await listMarkedFlows(rules.network.address, inlet.mark);
+      return await resetFlows(container.State.Pid, flows);
     },
     relayed() {
       const stats = hold?.stats();

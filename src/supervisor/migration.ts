@@ -8,14 +8,13 @@ import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { createContainerDestination } from "../approach/container/destination.js";
 import { probeFacts } from "../approach/container/facts.js";
-import { createRelayKeeper, type RelayKeeper } from "../approach/container/relay-keeper.js";
 import { createContainerSource } from "../approach/container/source.js";
 import type { SourceSide, StreamKind } from "../approach/contract.js";
 import type { Config } from "../config.js";
 import type { Engine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
 import { localOperator, requireRole } from "../grpc/identity.js";
-import { createMigrationService } from "../grpc/migration-service.js";
+import { createMigrationService, type DrainRelayOptions } from "../grpc/migration-service.js";
 import { createPeerService } from "../grpc/peer-service.js";
 import { type GrpcServer, listenLocal, listenNetwork } from "../grpc/server.js";
 import { poll } from "../lib/deadline.js";
@@ -33,6 +32,7 @@ import { type DataServer, listenData } from "../transfer/server.js";
 import type { DataPlane } from "./data-plane.js";
 import type { Ownership } from "./ownership.js";
 import { createPeerLinks, type PeerLinks } from "./peer-link.js";
+import { createRelaying, type Relaying } from "./relaying.js";
 import type { SpecStore } from "./spec-store.js";
 import { describeStatus } from "./status.js";
 import { umsVersion } from "./version.js";
@@ -84,7 +84,7 @@ class OpenMigration implements Migration {
   private spec: ServiceSpec | undefined;
   private readonly servers: (GrpcServer | DataServer)[] = [];
   private readonly links: PeerLinks | undefined;
-  private readonly relays: RelayKeeper;
+  private readonly relaying: Relaying;
 
   constructor(
     private readonly deps: MigrationDeps,
@@ -92,8 +92,15 @@ class OpenMigration implements Migration {
     private readonly identity: IdentityStore | undefined,
   ) {
     const { log, plane } = deps;
-    const open = () => this.openRelay();
-    this.relays = createRelayKeeper({ hold: () => plane.hold(), open, log });
+    this.relaying = createRelaying({
+      hold: () => plane.hold(),
+      open: () => this.openRelay(),
+      resetAtPeer: () => this.resetAtPeer(),
+      serviceAddress: () => this.spec?.network.address,
+      hasLeft: () => this.source?.state.phase === "RETIRED",
+      stateDir: deps.config.UMS_STATE_DIR,
+      log,
+    });
     if (identity === undefined) return;
     const onUnreachable = (error: unknown) =>
       log.debug({ err: error }, "the source cannot be asked");
@@ -160,7 +167,7 @@ class OpenMigration implements Migration {
   async close(): Promise<void> {
     this.source?.close();
     this.destination.close();
-    this.relays.close();
+    this.relaying.close();
     await Promise.all(this.servers.map((server) => server.close()));
     await this.deps.journal.close();
   }
@@ -175,7 +182,7 @@ class OpenMigration implements Migration {
       runDir: join(runDir, "send"),
       hold: () => plane.hold(),
       spec: () => this.needSpec(),
-      relays: this.relays,
+      relays: this.relaying.keeper,
     });
     this.sourceSide = side;
     return createSourceRunner(
@@ -197,7 +204,7 @@ class OpenMigration implements Migration {
 
   /** After the hand-over this side is what a source is: the owner, which may be migrated again. */
   private async own(epoch: number): Promise<void> {
-    this.relays.close();
+    await this.relaying.forget();
     const state = initialSource(epoch);
     await this.deps.journal.append({ role: "source", state });
     this.source = this.createSource(state);
@@ -217,7 +224,7 @@ class OpenMigration implements Migration {
       await plane.open(this.spec);
     }
     if (last?.role === "source") await this.source?.recover();
-    if (hasLeft) await this.sourceSide?.relay();
+    if (hasLeft && (await this.relaying.resume())) await this.sourceSide?.relay();
     if (last?.role === "destination") await this.destination.recover();
   }
 
@@ -226,6 +233,7 @@ class OpenMigration implements Migration {
     const operator = {
       source: () => this.needSource(),
       isOurs: (name: string) => this.isOurs(name),
+      drainRelay: (options: DrainRelayOptions) => this.relaying.drain(options),
     };
     const status = () => this.status();
     this.servers.push(
@@ -261,6 +269,7 @@ class OpenMigration implements Migration {
           return record?.role === "source" ? record.state : undefined;
         },
         dataPort: data.port,
+        resetFlows: (peerName) => this.deps.plane.resetFlows(peerName),
       }),
     };
     const host = anyAddress() === "::" ? "[::]" : anyAddress();
@@ -281,12 +290,27 @@ class OpenMigration implements Migration {
   }
 
   private openRelay() {
+    const { destination, ref } = this.departure();
+    return this.needLinks().openRelay(destination, ref);
+  }
+
+  private departure() {
     const { state, destination } = this.needSource();
     const { migrationId, issuedEpoch } = state;
     if (migrationId === undefined || destination === undefined) {
       throw new TypeError("a relay for a service that never left");
     }
-    return this.needLinks().openRelay(destination, { migrationId, epoch: issuedEpoch });
+    return { destination, ref: { migrationId, epoch: issuedEpoch } };
+  }
+
+  private async resetAtPeer(): Promise<number> {
+    const { destination, ref } = this.departure();
+    const link = await this.needLinks().connect(destination);
+    try {
+      return await link.peer.resetFlows(ref);
+    } finally {
+      link.close();
+    }
   }
 
   private isOurs(name: string): boolean {

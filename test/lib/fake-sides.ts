@@ -195,6 +195,7 @@ export async function openFakeDestination(
 /** The destination's runner as the source calls it, every call a step of its own. */
 export function fakePeer(events: Events, destination: () => DestinationRunner): Peer {
   return {
+    resetFlows: async () => 0,
     async reserve(ref: Ref, options: ReserveOptions) {
       await events.step("peer.reserve");
       const { facts, ...departure } = options;

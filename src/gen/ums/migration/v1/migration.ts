@@ -101,6 +101,20 @@ export interface CancelResponse {
   migrationId: string;
 }
 
+export interface DrainRelayRequest {
+  /** From now until relayed connections are cut; 0: 600,000. */
+  deadlineMs: number;
+  /** Also reset those that exist, so that their clients connect to the service's new place at once. */
+  reset: boolean;
+}
+
+export interface DrainRelayResponse {
+  /** Conversations relayed when the drain began. */
+  flows: number;
+  /** TCP connections that were reset. */
+  resets: number;
+}
+
 function createBaseGetStatusRequest(): GetStatusRequest {
   return {};
 }
@@ -849,6 +863,120 @@ export const CancelResponse: MessageFns<CancelResponse> = {
   },
 };
 
+function createBaseDrainRelayRequest(): DrainRelayRequest {
+  return { deadlineMs: 0, reset: false };
+}
+
+export const DrainRelayRequest: MessageFns<DrainRelayRequest> = {
+  encode(message: DrainRelayRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.deadlineMs !== 0) {
+      writer.uint32(8).uint32(message.deadlineMs);
+    }
+    if (message.reset !== false) {
+      writer.uint32(16).bool(message.reset);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainRelayRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainRelayRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.deadlineMs = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.reset = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDrainRelayResponse(): DrainRelayResponse {
+  return { flows: 0, resets: 0 };
+}
+
+export const DrainRelayResponse: MessageFns<DrainRelayResponse> = {
+  encode(message: DrainRelayResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.flows !== 0) {
+      writer.uint32(8).uint32(message.flows);
+    }
+    if (message.resets !== 0) {
+      writer.uint32(16).uint32(message.resets);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DrainRelayResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDrainRelayResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.flows = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.resets = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 /** What people and coordinators ask of an outer container. */
 export type MigrationService = typeof MigrationService;
 export const MigrationService = {
@@ -885,6 +1013,19 @@ export const MigrationService = {
     responseSerialize: (value: CancelResponse): Buffer => Buffer.from(CancelResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): CancelResponse => CancelResponse.decode(value),
   },
+  /**
+   * Ends the relay of a service that has left: new connections are refused from now on, those that
+   * exist go on until they end or the deadline passes.
+   */
+  drainRelay: {
+    path: "/ums.migration.v1.Migration/DrainRelay" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: DrainRelayRequest): Buffer => Buffer.from(DrainRelayRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): DrainRelayRequest => DrainRelayRequest.decode(value),
+    responseSerialize: (value: DrainRelayResponse): Buffer => Buffer.from(DrainRelayResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): DrainRelayResponse => DrainRelayResponse.decode(value),
+  },
 } as const;
 
 export interface MigrationServer extends UntypedServiceImplementation {
@@ -897,6 +1038,11 @@ export interface MigrationServer extends UntypedServiceImplementation {
   migrate: handleServerStreamingCall<MigrateRequest, MigrateEvent>;
   /** Stops a migration that has not been committed; the service keeps running here. */
   cancel: handleUnaryCall<CancelRequest, CancelResponse>;
+  /**
+   * Ends the relay of a service that has left: new connections are refused from now on, those that
+   * exist go on until they end or the deadline passes.
+   */
+  drainRelay: handleUnaryCall<DrainRelayRequest, DrainRelayResponse>;
 }
 
 export interface MigrationClient extends Client {
@@ -941,6 +1087,25 @@ export interface MigrationClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: CancelResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Ends the relay of a service that has left: new connections are refused from now on, those that
+   * exist go on until they end or the deadline passes.
+   */
+  drainRelay(
+    request: DrainRelayRequest,
+    callback: (error: ServiceError | null, response: DrainRelayResponse) => void,
+  ): ClientUnaryCall;
+  drainRelay(
+    request: DrainRelayRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: DrainRelayResponse) => void,
+  ): ClientUnaryCall;
+  drainRelay(
+    request: DrainRelayRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: DrainRelayResponse) => void,
   ): ClientUnaryCall;
 }
 

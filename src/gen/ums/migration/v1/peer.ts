@@ -133,6 +133,10 @@ export interface AbortRequest {
 export interface AbortResponse {
 }
 
+export interface ResetFlowsResponse {
+  flows: number;
+}
+
 export interface QueryResponse {
   /** The state's name in docs/switchover.md, or UNKNOWN. */
   state: string;
@@ -1147,6 +1151,52 @@ export const AbortResponse: MessageFns<AbortResponse> = {
   },
 };
 
+function createBaseResetFlowsResponse(): ResetFlowsResponse {
+  return { flows: 0 };
+}
+
+export const ResetFlowsResponse: MessageFns<ResetFlowsResponse> = {
+  encode(message: ResetFlowsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.flows !== 0) {
+      writer.uint32(8).uint32(message.flows);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ResetFlowsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseResetFlowsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.flows = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 function createBaseQueryResponse(): QueryResponse {
   return { state: "", decision: "", manifestDigest: "", dataPort: 0 };
 }
@@ -1306,6 +1356,19 @@ export const PeerService = {
     responseSerialize: (value: QueryResponse): Buffer => Buffer.from(QueryResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): QueryResponse => QueryResponse.decode(value),
   },
+  /**
+   * Resets the TCP connections that the caller relays, from the service's side, so that clients
+   * connect anew. After the migration.
+   */
+  resetFlows: {
+    path: "/ums.migration.v1.Peer/ResetFlows" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: MigrationRef): Buffer => Buffer.from(MigrationRef.encode(value).finish()),
+    requestDeserialize: (value: Buffer): MigrationRef => MigrationRef.decode(value),
+    responseSerialize: (value: ResetFlowsResponse): Buffer => Buffer.from(ResetFlowsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ResetFlowsResponse => ResetFlowsResponse.decode(value),
+  },
 } as const;
 
 export interface PeerServer extends UntypedServiceImplementation {
@@ -1326,6 +1389,11 @@ export interface PeerServer extends UntypedServiceImplementation {
   abort: handleUnaryCall<AbortRequest, AbortResponse>;
   /** What the other side has decided. */
   query: handleUnaryCall<MigrationRef, QueryResponse>;
+  /**
+   * Resets the TCP connections that the caller relays, from the service's side, so that clients
+   * connect anew. After the migration.
+   */
+  resetFlows: handleUnaryCall<MigrationRef, ResetFlowsResponse>;
 }
 
 export interface PeerClient extends Client {
@@ -1440,6 +1508,25 @@ export interface PeerClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: QueryResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * Resets the TCP connections that the caller relays, from the service's side, so that clients
+   * connect anew. After the migration.
+   */
+  resetFlows(
+    request: MigrationRef,
+    callback: (error: ServiceError | null, response: ResetFlowsResponse) => void,
+  ): ClientUnaryCall;
+  resetFlows(
+    request: MigrationRef,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ResetFlowsResponse) => void,
+  ): ClientUnaryCall;
+  resetFlows(
+    request: MigrationRef,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ResetFlowsResponse) => void,
   ): ClientUnaryCall;
 }
 
