@@ -1,27 +1,33 @@
 #!/usr/bin/env node
-import { createProgram } from "./cli/program.js";
-import { exitCodes, UmsError } from "./errors.js";
+import { checkHealth } from "./cli/health.js";
 
 /** A bug, by sysexits.h's EX_SOFTWARE. */
 const bugExitCode = 70;
 
-let exitCode = 0;
-const program = createProgram({
-  env: process.env,
-  setExitCode(code) {
-    exitCode = code;
-  },
-});
-
-try {
-  await program.parseAsync(process.argv);
-} catch (thrown) {
-  exitCode = report(thrown);
-}
 // Whatever is still open (a stdin nobody closes, an idle connection) must not keep the process.
-process.exit(exitCode);
+process.exit(await main(process.argv));
 
-function report(thrown: unknown): number {
+async function main(argv: string[]): Promise<number> {
+  // Before all else is loaded: see there.
+  if (argv.length === 3 && argv[2] === "health") return await checkHealth(process.env);
+  const { createProgram } = await import("./cli/program.js");
+  let exitCode = 0;
+  const program = createProgram({
+    env: process.env,
+    setExitCode(code) {
+      exitCode = code;
+    },
+  });
+  try {
+    await program.parseAsync(argv);
+    return exitCode;
+  } catch (thrown) {
+    return await report(thrown);
+  }
+}
+
+async function report(thrown: unknown): Promise<number> {
+  const { exitCodes, UmsError } = await import("./errors.js");
   if (!(thrown instanceof UmsError)) {
     process.stderr.write(
       `${thrown instanceof Error ? (thrown.stack ?? thrown.message) : thrown}\n`,

@@ -2,7 +2,7 @@ import { Command } from "commander";
 import { registerBuild } from "./build.js";
 import { registerDrain } from "./drain.js";
 import { registerExec } from "./exec.js";
-import { registerHealth } from "./health.js";
+import { checkHealth } from "./health.js";
 import { registerMigrate } from "./migrate.js";
 import { registerPki } from "./pki.js";
 import { registerStatus } from "./status.js";
@@ -24,7 +24,10 @@ export function createProgram(context: CliContext): Command {
   registerMigrate(program, context);
   registerStatus(program);
   registerDrain(program);
-  registerHealth(program, context);
+  program
+    .command("health")
+    .description("tell whether the nested service is healthy")
+    .action(async () => context.setExitCode(await checkHealth(context.env)));
   registerExec(program, context);
   registerBuild(program, context);
   registerPki(program);
