@@ -2,7 +2,8 @@
  * Every `UMS_*` variable, in one table: the schema gives the check, the default, the error text and
  * the documentation (`describeConfig`).
  */
-import { type Static, type TSchema, Type } from "@sinclair/typebox";
+import { isIPv4, isIPv6 } from "node:net";
+import { FormatRegistry, type Static, type TSchema, Type } from "@sinclair/typebox";
 import { Value } from "@sinclair/typebox/value";
 import { UmsError } from "./errors.js";
 
@@ -11,6 +12,10 @@ const port = (defaultPort: number, description: string) =>
 
 const optionalString = (description: string) =>
   Type.Optional(Type.String({ minLength: 1, description }));
+
+const ipAddress = (format: "ipv4" | "ipv6") => Type.String({ format });
+FormatRegistry.Set("ipv4", isIPv4);
+FormatRegistry.Set("ipv6", isIPv6);
 
 /** Variable -> schema. Lists are comma separated, except commands, which are JSON arrays. */
 export const configSchema = Type.Object({
@@ -84,6 +89,28 @@ export const configSchema = Type.Object({
     default: "/etc/ums/registry/config.json",
     description: "Docker configuration file with registry credentials; may be absent.",
   }),
+  UMS_DNS_NAME: optionalString(
+    "DNS name of the service, made to show this outer container after a migration to it.",
+  ),
+  UMS_DNS_SERVER: optionalString("Primary name server of the zone, `host[:port]`."),
+  UMS_DNS_ZONE: optionalString("Zone of the name. Default: the name without its first label."),
+  UMS_DNS_TTL: Type.Integer({
+    minimum: 0,
+    maximum: 604_800,
+    default: 30,
+    description: "Seconds clients may keep the answer.",
+  }),
+  UMS_DNS_TSIG_FILE: optionalString("File with the TSIG key, as tsig-keygen writes it."),
+  UMS_DNS_ADDRESS: Type.Array(Type.Union([ipAddress("ipv4"), ipAddress("ipv6")]), {
+    default: [],
+    maxItems: 4,
+    description:
+      "Addresses at which clients reach this outer container. Default: its own first IPv4 address.",
+  }),
+  UMS_WEBHOOK_URL: Type.Optional(
+    Type.String({ pattern: "^https?://", description: "URL told of each service that arrived." }),
+  ),
+  UMS_WEBHOOK_SECRET_FILE: optionalString("File with the secret that signs what is told."),
   UMS_TEST_FAULTS: optionalString(
     "For tests of UMS alone: a directory of fault points (src/lib/faults.ts).",
   ),
@@ -92,7 +119,7 @@ export const configSchema = Type.Object({
 export type Config = Static<typeof configSchema>;
 
 /** Schemas of comma separated variables; the other arrays are JSON. */
-const commaSeparated = new Set(["UMS_CAP_ADD", "UMS_CAP_DROP"]);
+const commaSeparated = new Set(["UMS_CAP_ADD", "UMS_CAP_DROP", "UMS_DNS_ADDRESS"]);
 /** Variables that take `k`, `m` and `g` (powers of 1024). */
 const byteSizes = new Set(["UMS_MEMORY", "UMS_SHM_SIZE"]);
 

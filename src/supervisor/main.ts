@@ -8,13 +8,16 @@ import { openFaults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import { openJournal } from "../migration/journal.js";
 import { createNestedService, type NestedService } from "../nested/service.js";
+import { createAnnouncer } from "./announce.js";
+import { announceMetrics } from "./announce-metrics.js";
+import { announceTargets } from "./announce-targets.js";
 import { createBoot } from "./boot.js";
 import { createDataPlane } from "./data-plane.js";
 import { describeExit, failureExitCode, isExitRecorded, recordExit } from "./exit.js";
 import { type Check, openHttpServer } from "./http.js";
 import { type Migration, openMigration } from "./migration.js";
 import { readOwnership } from "./ownership.js";
-import { createPublisher } from "./publish-ports.js";
+import { createPublisher, outerAddress } from "./publish-ports.js";
 import { prepareResolver } from "./resolver.js";
 import { isStarted, markStarted, runService, unmarkStarted } from "./run-service.js";
 import { networkOf } from "./service-spec.js";
@@ -94,12 +97,16 @@ async function superviseService(
     readSurroundings({
       environ: `${runDir}/environ`,
       workingDir: `${runDir}/cwd`,
-      own: [config.UMS_TLS_DIR, config.UMS_STATE_DIR],
+      own: [config.UMS_TLS_DIR, config.UMS_STATE_DIR, ...keyFiles(config)],
     }),
   );
 
   await boot.step("prepare resolver", prepareResolverMs, prepareResolver);
   const engine = openEngine(`unix://${socketPath}`);
+  const targets = announceTargets(config, {
+    ownAddress: outerAddress,
+    ports: async ({ image }) => (await engine.inspectImage(image.id))?.config.exposedPorts ?? [],
+  });
   const daemon = await boot.step("start dockerd", openDaemonMs, () =>
     openDaemon(daemonOptions(config, engine, surroundings, log)),
   );
@@ -165,6 +172,9 @@ async function superviseService(
   const publisher = createPublisher(config);
   const plane = createDataPlane({ service, engine, publisher });
   boot.onClose("data plane", () => plane.close());
+  const announcer = createAnnouncer({ targets, stateDir: config.UMS_STATE_DIR, log });
+  boot.onClose("announcements", () => announcer.close());
+  announceMetrics(http.registry, announcer);
   const migration = await boot.step("open the Migration Interface", openMigrationMs, () =>
     openMigration({
       config,
@@ -178,6 +188,7 @@ async function superviseService(
       runDir,
       faults: openFaults(faultDir),
       ownMounts: surroundings.mounts,
+      announcer,
       onArrived: () => markStarted(runDir),
       onDeparted: () => unmarkStarted(runDir),
     }),
@@ -208,6 +219,11 @@ async function untilEnd(
   }
   const end = await exit;
   return { exitCode: end.exitCode, reason: describeExit(end) };
+}
+
+/** Secrets of ours, in case each is a mount of its own: the service does not get them. */
+function keyFiles({ UMS_DNS_TSIG_FILE, UMS_WEBHOOK_SECRET_FILE }: Config): string[] {
+  return [UMS_DNS_TSIG_FILE, UMS_WEBHOOK_SECRET_FILE].filter((path) => path !== undefined);
 }
 
 function listenForStop(isPending: boolean): { requested: Promise<void>; request(): void } {

@@ -24,11 +24,18 @@ import type { DestinationRunner } from "../migration/destination-role.js";
 import { createDestinationRunner } from "../migration/destination-runner.js";
 import type { Journal } from "../migration/journal.js";
 import { createSourceRunner, type SourceRunner } from "../migration/source-runner.js";
-import { initialSource, isBusy, isUndecided, type SourceState } from "../migration/source-state.js";
+import {
+  initialSource,
+  isBusy,
+  isCommitted,
+  isUndecided,
+  type SourceState,
+} from "../migration/source-state.js";
 import type { NestedService } from "../nested/service.js";
 import { type IdentityStore, openIdentity } from "../peer/identity.js";
 import type { Facts, MountSpec, ServiceSpec } from "../spec.js";
 import { type DataServer, listenData } from "../transfer/server.js";
+import { type Announcer, arrivalIn } from "./announce.js";
 import type { DataPlane } from "./data-plane.js";
 import type { Ownership } from "./ownership.js";
 import { createPeerLinks, type PeerLinks } from "./peer-link.js";
@@ -53,6 +60,7 @@ export interface MigrationDeps {
   ownMounts: readonly MountSpec[];
   runDir: string;
   faults: Faults;
+  announcer: Announcer;
   /** A service has arrived and runs. */
   onArrived(spec: ServiceSpec): Promise<void>;
   /** The service has left and runs elsewhere. */
@@ -142,6 +150,7 @@ class OpenMigration implements Migration {
     }
     // First, so that no call meets a side that does not yet know what it owns.
     await this.recover();
+    this.announce();
     await this.listen(config);
   }
 
@@ -195,6 +204,7 @@ class OpenMigration implements Migration {
         connect: (destination) => this.needLinks().connect(destination),
         onState: (next) => {
           if (next.phase !== "RETIRED") return;
+          this.deps.announcer.withdraw();
           this.deps.onDeparted().catch((error) => log.error({ err: error }, "mark not removed"));
         },
       },
@@ -209,6 +219,16 @@ class OpenMigration implements Migration {
     await this.deps.journal.append({ role: "source", state });
     this.source = this.createSource(state);
     await this.deps.onArrived(this.needSpec());
+    this.announce();
+  }
+
+  /** Also after a restart, for what the last supervisor had not told yet. */
+  private announce(): void {
+    const { source } = this;
+    const arrival = arrivalIn(this.deps.journal, source?.state, this.spec);
+    if (arrival === undefined || source === undefined) return;
+    const isOwner = () => this.source === source && !isCommitted(source.state.phase);
+    this.deps.announcer.announce(arrival, isOwner);
   }
 
   private async keep(spec: ServiceSpec): Promise<void> {
@@ -286,6 +306,7 @@ class OpenMigration implements Migration {
       destination: this.destination.state,
       service,
       relayed: plane.relayed(),
+      announced: this.deps.announcer.states(),
     });
   }
 

@@ -43,7 +43,7 @@ export function createPublisher(config: Config): Publisher {
 }
 
 /** Our own first IPv4 address that is neither loopback nor on a bridge or tunnel of ours. */
-function outerAddress(): string {
+export function outerAddress(): string {
   for (const [name, addresses = []] of Object.entries(networkInterfaces())) {
     if (name.startsWith("ums")) continue;
     const own = addresses.find(({ family, internal }) => family === "IPv4" && !internal);

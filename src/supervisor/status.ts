@@ -5,6 +5,7 @@ import { isUndecided } from "../migration/source-state.js";
 import type { ServiceStatus } from "../migration/view.js";
 import type { NestedService } from "../nested/service.js";
 import type { ServiceSpec } from "../spec.js";
+import { describeAnnouncement, type TargetState } from "./announce.js";
 
 export interface StatusFacts {
   spec: ServiceSpec | undefined;
@@ -12,6 +13,7 @@ export interface StatusFacts {
   destination: DestinationState;
   service: NestedService;
   relayed: { packets: number; bytes: number };
+  announced: readonly TargetState[];
 }
 
 export function describeStatus(facts: StatusFacts): ServiceStatus {
@@ -39,7 +41,7 @@ function here(service: NestedService, source: SourceRunner | undefined): Service
   return service.state() === "running" ? "running" : "none";
 }
 
-function explain({ source, destination }: StatusFacts): string {
+function explain({ source, destination, announced }: StatusFacts): string {
   if (source === undefined) {
     return destination.phase === "PASSIVE"
       ? "stands by to receive a service"
@@ -49,7 +51,8 @@ function explain({ source, destination }: StatusFacts): string {
   const peer = source.destination?.address ?? "the destination";
   if (phase === "ACTIVE") {
     const last = reason === undefined ? "" : `; the last migration did not happen: ${reason}`;
-    return `the service runs here${last}`;
+    const told = announced.length === 0 ? "" : `; ${describeAnnouncement(announced)}`;
+    return `the service runs here${last}${told}`;
   }
   if (isUndecided(phase)) return `the service is here and on its way to ${peer}`;
   if (phase === "COMMITTED") {
