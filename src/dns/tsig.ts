@@ -82,9 +82,10 @@ export function verify(
   bare.writeUInt16BE(tsig.originalId, 0);
   const prefix = requestMac === undefined ? [] : [lengthOf(requestMac), requestMac];
   const expected = digest(key, [...prefix, bare, encodeVariables(key, tsig)]);
-  // A shortened signature is legal but nothing we ask for, hence not taken. The names of the key and
-  // of its algorithm are among what is signed.
-  if (tsig.mac.length !== expected.length || !timingSafeEqual(tsig.mac, expected)) {
+  // A shortened signature is legal but nothing we ask for, hence not taken. The key's name is among
+  // what is signed, so that of the record, which may be compressed, is not compared.
+  const isOurs = tsig.algorithm === key.algorithm && tsig.mac.length === expected.length;
+  if (!isOurs || !timingSafeEqual(tsig.mac, expected)) {
     throw refused("FORGED", "the signature of the name server's answer is wrong", key);
   }
   if (tsig.error === badTime) {
@@ -109,6 +110,7 @@ interface Variables {
 }
 
 interface TsigData extends Variables {
+  algorithm: string;
   mac: Buffer;
   originalId: number;
 }
@@ -135,17 +137,19 @@ function encodeVariables(key: TsigKey, { timeSigned, fudge, error, other }: Vari
 
 /** Section 4.2. @throws RangeError */
 function decodeData(data: Buffer): TsigData {
-  const { end } = readName(data, 0);
+  const { name: algorithm, end } = readName(data, 0);
   const macBytes = data.readUInt16BE(end + 8);
   const afterMac = end + 10 + macBytes;
   const otherBytes = data.readUInt16BE(afterMac + 4);
+  if (afterMac + 6 + otherBytes !== data.length) throw new RangeError("a signature of wrong length");
   return {
+    algorithm,
     timeSigned: data.readUIntBE(end, 6),
     fudge: data.readUInt16BE(end + 6),
     mac: data.subarray(end + 10, afterMac),
     originalId: data.readUInt16BE(afterMac),
     error: data.readUInt16BE(afterMac + 2),
-    other: data.subarray(afterMac + 6, afterMac + 6 + otherBytes),
+    other: data.subarray(afterMac + 6),
   };
 }
 
