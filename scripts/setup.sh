@@ -38,7 +38,7 @@ missing_packages() {
   for wanted in \
     iptables:iptables nft:nftables ip:iproute2 conntrack:conntrack rsync:rsync setfattr:attr tar:tar \
     mmdebstrap:mmdebstrap gcc:gcc g++:g++ make:make python3:python3 strip:binutils \
-    openssl:openssl ps:procps; do
+    openssl:openssl ps:procps named:bind9 dig:bind9-dnsutils; do
     program=${wanted%%:*}
     package=${wanted#*:}
     command -v "$program" >/dev/null || printf '%s\n' "$package"
@@ -76,6 +76,10 @@ install_packages() {
     >build/log/apt.log 2>&1; then
     tail -n 20 build/log/apt.log >&2
     die "apt-get install failed; the whole log is build/log/apt.log"
+  fi
+  # The tests start a name server of their own; the machine is not to become one.
+  if [ -d /run/systemd/system ] && [[ " ${packages[*]} " == *" bind9 "* ]]; then
+    systemctl disable --now --quiet named
   fi
 }
 

@@ -141,7 +141,8 @@ function decodeData(data: Buffer): TsigData {
   const macBytes = data.readUInt16BE(end + 8);
   const afterMac = end + 10 + macBytes;
   const otherBytes = data.readUInt16BE(afterMac + 4);
-  if (afterMac + 6 + otherBytes !== data.length) throw new RangeError("a signature of wrong length");
+  if (afterMac + 6 + otherBytes !== data.length)
+    throw new RangeError("a signature of wrong length");
   return {
     algorithm,
     timeSigned: data.readUIntBE(end, 6),
