@@ -18,6 +18,8 @@ export interface ExchangeOptions {
   /** Of connecting, asking and answering together. Default 5,000. */
   timeoutMs?: number;
   signal?: AbortSignal | undefined;
+  /** Seconds since 1970, for signatures. Default: the machine's clock. */
+  nowSeconds?: () => number;
 }
 
 export interface Answer {
@@ -58,7 +60,7 @@ export function newMessageId(): number {
  * @throws ERR_DNS_UPDATE_FAILED when what comes is not an answer to this message
  */
 export async function exchange(message: Buffer, options: ExchangeOptions): Promise<Answer> {
-  const { key } = options;
+  const { key, nowSeconds = machineSeconds } = options;
   const signed = key === undefined ? undefined : sign(message, key, nowSeconds());
   const received = await transmit(signed?.message ?? message, options);
   try {
@@ -138,6 +140,6 @@ function transmit(message: Buffer, options: ExchangeOptions): Promise<Buffer> {
   });
 }
 
-function nowSeconds(): number {
+function machineSeconds(): number {
   return Math.floor(Date.now() / 1000);
 }

@@ -149,7 +149,7 @@ test("a wrong secret, an unknown key and a key without rights are told apart", a
     [{ key: newKey(bind.key.name, algorithm) }, "BADSIG"],
     [{ key: newKey("unheard-of.", algorithm) }, "BADKEY"],
     [{ key: { ...bind.key, algorithm: "hmac-sha384" } }, "BADKEY"],
-    [{ key: bind.powerlessKey }, "REFUSED"],
+    [{ key: bind.narrowKey }, "REFUSED"],
   ];
   for (const [change, reason] of cases) {
     const error = await rejectsWith("ERR_DNS_REFUSED", claimName(claim({ name, ...change })));
@@ -160,6 +160,23 @@ test("a wrong secret, an unknown key and a key without rights are told apart", a
     }
   }
   assert.equal(await bind.dig(name, "A"), []);
+});
+
+test("the rights that docs/dns.md says to grant are enough, and end there", async () => {
+  const narrow = { key: bind.narrowKey, name: `narrow.${zone}` };
+  await claimName(claim(narrow));
+  await claimName(claim({ ...narrow, epoch: 3, addresses: ["192.0.2.2", "2001:db8::2"] }));
+  assert.equal(await bind.dig(narrow.name, "A"), ["192.0.2.2"]);
+});
+
+test("clocks that differ by an hour are told as such", async () => {
+  const nowSeconds = () => Math.floor(Date.now() / 1000) - 3_600;
+  const error = await rejectsWith(
+    "ERR_DNS_REFUSED",
+    claimName(claim({ name: newName(), nowSeconds })),
+  );
+  assert.is(error.details["reason"], "BADTIME");
+  assert.match(error.message, /differ by 3(599|600|601) s/);
 });
 
 test("a zone the server does not have", async () => {

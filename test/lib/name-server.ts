@@ -21,8 +21,8 @@ export interface Bind extends NameServer {
   /** May change everything in the zone. */
   key: TsigKey;
   keyFile: string;
-  /** Known to the server, but it may change nothing. */
-  powerlessKey: TsigKey;
+  /** May change only what docs/dns.md says to grant, for the name `narrow`. */
+  narrowKey: TsigKey;
   /** As a client that knows nothing of UMS asks. */
   dig(...argv: string[]): Promise<string[]>;
   /** As a person changes records by hand. */
@@ -41,18 +41,18 @@ export async function openBind(
   const directory = await mkdtemp(join(tmpdir(), "ums-bind-"));
   const port = await freePort(host);
   const key = newKey("ums-key.", algorithm);
-  const powerlessKey = newKey("other-key.", algorithm);
+  const narrowKey = newKey("narrow-key.", algorithm);
   const keyFile = join(directory, "ums.key");
   await writeFile(keyFile, keyText(key), { mode: 0o600 });
   await writeFile(join(directory, "zone.db"), zoneText);
   const configFile = join(directory, "named.conf");
-  await writeFile(configFile, configText({ directory, host, port, key, powerlessKey }));
+  await writeFile(configFile, configText({ directory, host, port, key, narrowKey }));
   // named looks at the directory again after it has given up being root.
   await chmod(directory, 0o755);
   let server: ChildProcess | undefined;
 
   const bind: Bind = {
-    ...{ host, port, key, keyFile, powerlessKey },
+    ...{ host, port, key, keyFile, narrowKey },
     async dig(...argv) {
       const asked = ["dig", `@${host}`, "-p", `${port}`, "+tries=1", "+time=3", "+short", ...argv];
       const { exitCode, stdout } = await finish(asked);
@@ -108,12 +108,12 @@ interface ConfigOptions {
   host: string;
   port: number;
   key: TsigKey;
-  powerlessKey: TsigKey;
+  narrowKey: TsigKey;
 }
 
 /** Nothing outside the directory is read or written, and nobody else is asked anything. */
-function configText({ directory, host, port, key, powerlessKey }: ConfigOptions): string {
-  return `${keyText(key)}${keyText(powerlessKey)}
+function configText({ directory, host, port, key, narrowKey }: ConfigOptions): string {
+  return `${keyText(key)}${keyText(narrowKey)}
 options {
   directory "${directory}";
   pid-file none;
@@ -129,7 +129,10 @@ controls { };
 zone "${zone}" {
   type primary;
   file "${directory}/zone.db";
-  update-policy { grant ${key.name} zonesub ANY; };
+  update-policy {
+    grant ${key.name} zonesub ANY;
+    grant ${narrowKey.name} subdomain narrow.${zone} A AAAA TXT;
+  };
 };
 `;
 }
