@@ -78,10 +78,9 @@ export async function dialTo(port: number): Promise<Socket> {
 /** Everything the other side says until it ends; rejects when the connection breaks. */
 export async function hear(socket: Socket): Promise<Buffer> {
   const chunks: Buffer[] = [];
-  const read = async () => {
-    for await (const chunk of socket) chunks.push(chunk as Buffer);
-  };
-  await soon("the end of the answer", read());
+  // Not `for await`, which ends both halves.
+  socket.on("data", (chunk: Buffer) => chunks.push(chunk));
+  await soon("the end of the answer", once(socket, "end"));
   return Buffer.concat(chunks);
 }
 

@@ -24,6 +24,7 @@ const rows: Record<string, number> = {
   terminal: 1,
   dns: 1,
   webhook: 1,
+  frontman: 1,
   lib: 0,
   "errors.ts": 0,
   "config.ts": 0,

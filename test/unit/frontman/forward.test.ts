@@ -124,7 +124,7 @@ test("a waiting client takes little memory of the Frontman, however much it send
   await withServer(echo("new"), (server) =>
     withFront("hold", async ({ frontman, port, appear }) => {
       const socket = await dialTo(port);
-      const total = 64 * 1024 ** 2;
+      const total = 24 * 1024 ** 2;
       socket.end(Buffer.alloc(total, 1));
       await poll("it is held", () => frontman.stats().held === 1, { timeoutMs: 5_000 });
       await sleep(200);
