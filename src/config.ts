@@ -16,6 +16,7 @@ const optionalString = (description: string) =>
 const ipAddress = (format: "ipv4" | "ipv6") => Type.String({ format });
 FormatRegistry.Set("ipv4", isIPv4);
 FormatRegistry.Set("ipv6", isIPv6);
+const portModesPattern = "^(\\d{1,5}=(hold|retry|redirect|forward)(\\s*,\\s*|$))*$";
 
 /** Variable -> schema. Lists are comma separated, except commands, which are JSON arrays. */
 export const configSchema = Type.Object({
@@ -111,6 +112,57 @@ export const configSchema = Type.Object({
     Type.String({ pattern: "^https?://", description: "URL told of each service that arrived." }),
   ),
   UMS_WEBHOOK_SECRET_FILE: optionalString("File with the secret that signs what is told."),
+  UMS_FRONTMAN: Type.Optional(
+    Type.String({
+      pattern: portModesPattern,
+      description:
+        "What clients meet at a port while the service moves and after it: `PORT=MODE,...` with" +
+        " `hold`, `retry`, `redirect` or `forward`. Default: `hold` for every port.",
+    }),
+  ),
+  UMS_PUBLIC_ENDPOINT: optionalString(
+    "How clients reach the service here: `[https://]HOST[,PORT=PUBLISHED]...`." +
+      " Default: this outer container's host, the same ports.",
+  ),
+  UMS_LIVENESS_PATH: Type.Array(Type.String({ pattern: "^/\\S*$" }), {
+    default: [],
+    description:
+      "Paths that ports of UMS_FRONTMAN (not `hold`) answer with 200 while the service moves.",
+  }),
+  UMS_READINESS_PATH: Type.Array(Type.String({ pattern: "^/\\S*$" }), {
+    default: [],
+    description:
+      "Paths that ports of UMS_FRONTMAN (not `hold`) answer with 503 while the service moves.",
+  }),
+  UMS_HOLD_TIMEOUT: Type.Number({
+    minimum: 0,
+    maximum: 86_400,
+    default: 60,
+    description: "Seconds that a connection to a port of UMS_FRONTMAN waits for the service.",
+  }),
+  UMS_RETRY_AFTER: Type.Integer({
+    minimum: 1,
+    maximum: 86_400,
+    default: 1,
+    description: "Seconds after which HTTP clients are asked to come again.",
+  }),
+  UMS_DISPOSAL_DNS_NAME: optionalString(
+    "The outer container ends, its service gone, when this name shows the new endpoint alone" +
+      " and its TTL has passed.",
+  ),
+  UMS_DISPOSAL_IDLE: Type.Optional(
+    Type.Number({
+      minimum: 0,
+      description:
+        "The outer container ends, its service gone, after so many seconds without a connection.",
+    }),
+  ),
+  UMS_DISPOSAL_DEADLINE: Type.Optional(
+    Type.Number({
+      minimum: 0,
+      description: "The outer container ends so many seconds after its service has gone.",
+    }),
+  ),
   UMS_TEST_FAULTS: optionalString(
     "For tests of UMS alone: a directory of fault points (src/lib/faults.ts).",
   ),
@@ -120,6 +172,12 @@ export type Config = Static<typeof configSchema>;
 
 /** Schemas of comma separated variables; the other arrays are JSON. */
 const commaSeparated = new Set(["UMS_CAP_ADD", "UMS_CAP_DROP", "UMS_DNS_ADDRESS"]);
+const commaSeparated = new Set([
+  "UMS_CAP_ADD",
+  "UMS_CAP_DROP",
+  "UMS_LIVENESS_PATH",
+  "UMS_READINESS_PATH",
+]);
 /** Variables that take `k`, `m` and `g` (powers of 1024). */
 const byteSizes = new Set(["UMS_MEMORY", "UMS_SHM_SIZE"]);
 

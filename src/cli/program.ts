@@ -2,6 +2,7 @@ import { Command } from "commander";
 import { registerBuild } from "./build.js";
 import { registerDrain } from "./drain.js";
 import { registerExec } from "./exec.js";
+import { registerFrontman } from "./frontman.js";
 import { checkHealth } from "./health.js";
 import { registerMigrate } from "./migrate.js";
 import { registerPki } from "./pki.js";
@@ -28,6 +29,7 @@ export function createProgram(context: CliContext): Command {
     .command("health")
     .description("tell whether the nested service is healthy")
     .action(async () => context.setExitCode(await checkHealth(context.env)));
+  registerFrontman(program);
   registerExec(program, context);
   registerBuild(program, context);
   registerPki(program);

@@ -18,6 +18,8 @@ export interface PeerServiceDeps {
   dataPort: number;
   /** Resets what the peer of this name relays; answers how many connections. */
   resetFlows(peerName: string): Promise<number>;
+  /** Told to sources: how clients reach a service here. Empty: as the source reaches us. */
+  publicEndpoint: string;
 }
 
 export function createPeerService(deps: PeerServiceDeps): PeerServer {
@@ -48,7 +50,8 @@ export function createPeerService(deps: PeerServiceDeps): PeerServer {
           name: caller.name,
         },
       });
-      return { facts: factsToWire(facts), dataPort: deps.dataPort, hasImage, knownLayers };
+      const { dataPort, publicEndpoint } = deps;
+      return { facts: factsToWire(facts), dataPort, hasImage, knownLayers, publicEndpoint };
     }),
     provision: unary(authorize, async (request, caller) =>
       destination.provision(fromSource({ migration: request }, caller)),

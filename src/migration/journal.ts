@@ -31,6 +31,8 @@ export interface JournalData {
   peer?: string;
   /** The other side's identity, as its certificate has it. */
   peerName?: string;
+  /** How clients reach the service at the other side, in its own words. */
+  publicEndpoint?: string;
   /** Container id of the nested service on this side. */
   containerId?: string;
 }

@@ -19,6 +19,8 @@ export interface DestinationAddress {
   address: string;
   /** Name its certificate must carry; undefined: any peer of the same authority. */
   name: string | undefined;
+  /** How clients reach the service there, in its own words; known once it has reserved. */
+  publicEndpoint?: string;
 }
 
 /** Control and data connection to one destination. */
@@ -127,6 +129,9 @@ export class SourceAttempt {
       facts,
       sourceAddress: `:${this.deps.ownPeerPort}`,
     });
+    const { publicEndpoint } = this.reservation;
+    const { destination } = this.options;
+    if (destination !== undefined && publicEndpoint) destination.publicEndpoint = publicEndpoint;
     this.options.report.expect(departure.memoryBytes + departure.diskBytes);
     this.session = this.createSession(this.reservation);
     await this.options.dispatch({ type: "reserved" });

@@ -91,7 +91,13 @@ class Runner implements SourceRunner {
     try {
       const migrationId = randomUUID();
       const ref = { migrationId, epoch: this.state.issuedEpoch + 1 };
-      this.attempt = this.createAttempt({ ref, destination, downtimeBudgetMs, digest: undefined });
+      // A copy of our own: what the destination says of itself is added.
+      this.attempt = this.createAttempt({
+        ref,
+        destination: { ...destination },
+        downtimeBudgetMs,
+        digest: undefined,
+      });
       const { report } = this.attempt.options;
       await this.dispatch({ type: "begin", migrationId });
       return report;
@@ -116,8 +122,7 @@ class Runner implements SourceRunner {
     const { migrationId, issuedEpoch, digest } = this.state;
     if (migrationId !== undefined) {
       const data = this.deps.journal.lastOf("source")?.data;
-      const destination =
-        data?.peer === undefined ? undefined : { address: data.peer, name: data.peerName };
+      const destination = data?.peer === undefined ? undefined : addressOf(data, data.peer);
       const ref = { migrationId, epoch: issuedEpoch };
       this.attempt = this.createAttempt({ ref, destination, downtimeBudgetMs: 0, digest });
       this.attempt.options.report.enter(this.state.phase);
@@ -222,7 +227,19 @@ class Runner implements SourceRunner {
   private data(): JournalData {
     const { destination } = this;
     if (destination === undefined) return {};
-    const { address, name } = destination;
-    return name === undefined ? { peer: address } : { peer: address, peerName: name };
+    const { address: peer, name: peerName, publicEndpoint } = destination;
+    return {
+      peer,
+      ...(peerName === undefined ? {} : { peerName }),
+      ...(publicEndpoint === undefined ? {} : { publicEndpoint }),
+    };
   }
+}
+
+function addressOf({ peerName, publicEndpoint }: JournalData, address: string): DestinationAddress {
+  return {
+    address,
+    name: peerName,
+    ...(publicEndpoint === undefined ? {} : { publicEndpoint }),
+  };
 }

@@ -33,6 +33,11 @@ export interface Rules {
   isHeld(): Promise<boolean>;
   /** True if anything of the service's traffic is held or muted. */
   isTouched(): Promise<boolean>;
+  /**
+   * From now on requests for connections to these TCP ports go to ports of this outer container;
+   * takes the place of earlier ones. @param ports service's port -> own port
+   */
+  setFronted(ports: ReadonlyMap<number, number>): Promise<void>;
   /** Removes the table. */
   close(): Promise<void>;
 }
@@ -135,6 +140,14 @@ class NftRules implements Rules {
     await this.#last;
     const { stdout } = await nft(["list", "set", "ip", "ums", set]);
     return stdout.includes(this.network.address);
+  }
+
+  setFronted(ports: ReadonlyMap<number, number>): Promise<void> {
+    const elements = [...ports].map(([port, own]) => `${port} : ${own}`).join(", ");
+    return this.#transaction([
+      "flush map ip ums fronted",
+      ...(ports.size === 0 ? [] : [`add element ip ums fronted { ${elements} }`]),
+    ]);
   }
 
   close(): Promise<void> {

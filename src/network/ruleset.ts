@@ -93,6 +93,8 @@ const containers = [
   // Flows that this machine sends on to another: source address and port, service port.
   `add set ip ums relayed { type ${flowType}; flags dynamic,timeout;` +
     ` timeout ${relayedTimeout}; size ${maxRelayedFlows}; }`,
+  // Ports where connection requests go to a port of this outer container instead of the service.
+  "add map ip ums fronted { type inet_service : inet_service; }",
   // Flows that came with the service, and the inlet's mark for each.
   `add map ip ums flow_marks { type ${flowType} : mark; }`,
 ];
@@ -175,14 +177,17 @@ function answerRules({ network: { address, bridge }, inlets }: Ruleset): string[
 function publishRules({ network: { address, bridge }, publish }: Ruleset): string[] {
   if (publish === undefined) return [];
   const inside = ["lo", bridge, ...publish.ignoredInterfaces].map((name) => `"${name}"`);
-  return protocols.map((protocol) => {
+  const arriving =
+    `iifname != ${anyTunnel} iifname != { ${[...new Set(inside)].join(", ")} } ` +
+    "fib daddr type local";
+  const passed = protocols.map((protocol) => {
     const excluded = portSet(publish.excluded, protocol);
     const ports = excluded === undefined ? "" : `th dport != ${excluded} `;
-    return (
-      `iifname != ${anyTunnel} iifname != { ${[...new Set(inside)].join(", ")} } ` +
-      `fib daddr type local meta l4proto ${protocol} ${ports}dnat to ${address}`
-    );
+    return `${arriving} meta l4proto ${protocol} ${ports}dnat to ${address}`;
   });
+  // A port that is not in the map goes on to the next rule. Connections that exist do not come
+  // here at all: conntrack remembers their translation.
+  return [`${arriving} meta l4proto tcp redirect to :tcp dport map @fronted`, ...passed];
 }
 
 function publishLocalRules({ network: { address }, publish }: Ruleset): string[] {

@@ -23,6 +23,8 @@ export interface Reservation {
   dataPort: number;
   hasImage: boolean;
   knownLayers: number;
+  /** How clients will reach the service there; empty or undefined: at the peer's host. */
+  publicEndpoint?: string;
 }
 
 export interface ReserveOptions {

@@ -1,5 +1,6 @@
 import fastify from "fastify";
 import { collectDefaultMetrics, Gauge, Registry } from "prom-client";
+import { serveWhereabouts, type WhereaboutsRoute } from "./where-http.js";
 
 /** One answer of a probe. */
 export interface Check {
@@ -16,6 +17,7 @@ export interface HttpOptions {
   health(): Promise<Check[]>;
   /** Starts of a dead inner dockerd. */
   daemonRestarts(): number;
+  whereabouts: WhereaboutsRoute;
 }
 
 export interface HttpServer {
@@ -27,7 +29,7 @@ export interface HttpServer {
 const requestTimeoutMs = 10_000;
 
 /**
- * Serves /livez, /readyz, /health and /metrics without authentication: read only, nothing
+ * Serves /livez, /readyz, /health, /metrics and /v1/service without authentication: read only, nothing
  * secret, as kubelets and Prometheus expect. Probes answer 200 or 503, one line a check.
  */
 export async function openHttpServer(options: HttpOptions): Promise<HttpServer> {
@@ -54,6 +56,7 @@ export async function openHttpServer(options: HttpOptions): Promise<HttpServer> 
   server.get("/metrics", async (_, reply) =>
     reply.type(registry.contentType).send(await registry.metrics()),
   );
+  serveWhereabouts(server, options.whereabouts);
   await server.listen({ port: options.port, host: "0.0.0.0" });
   return { registry, close: () => server.close() };
 }

@@ -4,6 +4,7 @@ import type { Config } from "../config.js";
 import { type Daemon, openDaemon } from "../dockerd/daemon.js";
 import { type Engine, openEngine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
+import { createPlaceBoard } from "../frontman/place.js";
 import { openFaults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import { openJournal } from "../migration/journal.js";
@@ -14,6 +15,8 @@ import { announceTargets } from "./announce-targets.js";
 import { createBoot } from "./boot.js";
 import { createDataPlane } from "./data-plane.js";
 import { describeExit, failureExitCode, isExitRecorded, recordExit } from "./exit.js";
+import { checkFrontConfig, openFront } from "./front.js";
+import { registerFrontMetrics } from "./front-metrics.js";
 import { type Check, openHttpServer } from "./http.js";
 import { type Migration, openMigration } from "./migration.js";
 import { readOwnership } from "./ownership.js";
@@ -42,6 +45,7 @@ const runServiceMs = 1_800_000;
 const openJournalMs = 10_000;
 const warmUpMs = 60_000;
 const openMigrationMs = 60_000;
+const openFrontMs = 5_000;
 /** What a program ended by SIGTERM reports: 128 + 15. */
 const terminatedExitCode = 143;
 
@@ -92,6 +96,7 @@ async function superviseService(
   const { config, args, log } = options;
   const faultDir = config.UMS_TEST_FAULTS;
   if (faultDir !== undefined) log.warn({ faultDir }, "fault points are armed: for tests alone");
+  checkFrontConfig(config);
   const stop = listenForStop(options.isStopPending);
   const surroundings = await boot.step("read surroundings", readSurroundingsMs, () =>
     readSurroundings({
@@ -141,12 +146,23 @@ async function superviseService(
   const isStandby = () =>
     service.state() === "departed" ||
     (service.state() === "absent" && ownership.mayRun !== "start");
+  const board = createPlaceBoard({ state: "elsewhere" });
+  const opened: { migration?: Migration } = {};
   const http = await boot.step("open HTTP server", openHttpMs, () =>
     openHttpServer({
       port: config.UMS_HTTP_PORT,
-      readiness: async () => [daemonCheck(daemon), serviceCheck(service, isStandby())],
+      readiness: async () => [
+        daemonCheck(daemon),
+        serviceCheck(service, isStandby()),
+        moveCheck(opened.migration),
+      ],
       health: () => healthChecks(service, isStandby()),
       daemonRestarts: () => daemon.restarts(),
+      whereabouts: {
+        where: board,
+        name: () => opened.migration?.serviceName() ?? "",
+        isKnown: () => opened.migration !== undefined,
+      },
     }),
   );
   boot.onClose("HTTP server", () => http.close());
@@ -175,6 +191,12 @@ async function superviseService(
   const announcer = createAnnouncer({ targets, stateDir: config.UMS_STATE_DIR, log });
   boot.onClose("announcements", () => announcer.close());
   announceMetrics(http.registry, announcer);
+  // Before any migration can begin.
+  const front = await boot.step("open Frontman", openFrontMs, () =>
+    openFront({ config, where: board, rules: () => publisher.rules(), log }),
+  );
+  boot.onClose("Frontman", () => front.close());
+  registerFrontMetrics(http.registry, () => front.stats());
   const migration = await boot.step("open the Migration Interface", openMigrationMs, () =>
     openMigration({
       config,
@@ -187,6 +209,8 @@ async function superviseService(
       store,
       runDir,
       faults: openFaults(faultDir),
+      board,
+      whyFronting: () => front.disposal()?.reason,
       ownMounts: surroundings.mounts,
       announcer,
       onArrived: () => markStarted(runDir),
@@ -194,8 +218,9 @@ async function superviseService(
     }),
   );
   boot.onClose("Migration Interface", () => migration.close());
+  opened.migration = migration;
 
-  return await untilEnd(options, service, stop.requested, migration);
+  return await untilEnd(options, service, stop.requested, front.disposed, migration);
 }
 
 /** The service's end, or the orchestrator's wish to end, whichever comes first. */
@@ -203,15 +228,22 @@ async function untilEnd(
   { config, log }: SupervisorOptions,
   service: NestedService,
   stopRequested: Promise<void>,
+  disposed: Promise<string>,
   migration: Migration,
 ): Promise<{ exitCode: number; reason: string }> {
   if (service.state() === "absent") log.info("standing by to receive a service");
   const exit = service.waitExit();
-  const isStop = await Promise.race([exit.then(() => false), stopRequested.then(() => true)]);
-  if (isStop) {
+  const stopReason = await Promise.race([
+    exit.then(() => undefined),
+    stopRequested.then(() => "asked to stop"),
+    disposed,
+  ]);
+  if (stopReason !== undefined) {
     const stopTimeoutMs = config.UMS_STOP_TIMEOUT * 1000;
     await migration.prepareStop(stopTimeoutMs);
-    if (migration.hasLeft()) return { exitCode: 0, reason: "the service has left" };
+    if (migration.hasLeft()) {
+      return { exitCode: 0, reason: `the service has left; ${stopReason}` };
+    }
     if (service.state() !== "running") {
       return { exitCode: terminatedExitCode, reason: "ended by SIGTERM without a running service" };
     }
@@ -260,6 +292,12 @@ function daemonCheck(daemon: Daemon): Check {
 function serviceCheck(service: NestedService, isStandby: boolean): Check {
   const isGood = isStandby || service.state() === "running";
   return { name: "service", isGood, detail: isStandby ? "standing by" : service.state() };
+}
+
+/** A frozen service answers nobody: no traffic for it, and no restart either (see /livez). */
+function moveCheck(migration: Migration | undefined): Check {
+  const reason = migration?.frozenReason();
+  return { name: "migration", isGood: reason === undefined, detail: reason ?? "not frozen" };
 }
 
 /** The nested image's own HEALTHCHECK, which the inner engine runs; without one, running is enough. */

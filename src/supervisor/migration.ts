@@ -13,6 +13,7 @@ import type { SourceSide, StreamKind } from "../approach/contract.js";
 import type { Config } from "../config.js";
 import type { Engine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
+import type { PlaceBoard } from "../frontman/place.js";
 import { localOperator, requireRole } from "../grpc/identity.js";
 import { createMigrationService, type DrainRelayOptions } from "../grpc/migration-service.js";
 import { createPeerService } from "../grpc/peer-service.js";
@@ -39,6 +40,7 @@ import { type Announcer, arrivalIn } from "./announce.js";
 import type { DataPlane } from "./data-plane.js";
 import type { Ownership } from "./ownership.js";
 import { createPeerLinks, type PeerLinks } from "./peer-link.js";
+import { placeOf } from "./place.js";
 import { createRelaying, type Relaying } from "./relaying.js";
 import type { SpecStore } from "./spec-store.js";
 import { describeStatus } from "./status.js";
@@ -61,6 +63,10 @@ export interface MigrationDeps {
   runDir: string;
   faults: Faults;
   announcer: Announcer;
+  /** Is told where the service is. */
+  board: PlaceBoard;
+  /** Why the Frontman goes on after the service has left; undefined: it does not, or is here. */
+  whyFronting(): string | undefined;
   /** A service has arrived and runs. */
   onArrived(spec: ServiceSpec): Promise<void>;
   /** The service has left and runs elsewhere. */
@@ -70,6 +76,10 @@ export interface MigrationDeps {
 export interface Migration {
   /** True from COMMITTED on: this outer container must stay although its service has gone. */
   hasLeft(): boolean;
+  /** Why nothing can be served now: the service is frozen, here or on arrival. Else undefined. */
+  frozenReason(): string | undefined;
+  /** Name of the service that is or was here; empty while there was none. */
+  serviceName(): string;
   /**
    * Before the service is asked to stop: a migration that is not committed is aborted and the
    * service thawed; one that is committed is given `timeoutMs` to be confirmed.
@@ -151,12 +161,27 @@ class OpenMigration implements Migration {
     // First, so that no call meets a side that does not yet know what it owns.
     await this.recover();
     this.announce();
+    this.announcePlace(this.source?.state.phase);
     await this.listen(config);
   }
 
   hasLeft(): boolean {
     const phase = this.source?.state.phase;
     return phase === "COMMITTED" || phase === "DONE" || phase === "RETIRED";
+  }
+
+  frozenReason(): string | undefined {
+    const phase = this.source?.state.phase;
+    if (this.deps.board.current().state === "moving") {
+      return `${phase}: the service is frozen for its move to ${this.source?.destination?.address}`;
+    }
+    const arriving = this.destination.state.phase;
+    const isArriving = arriving === "PREPARED" || arriving === "OWNER";
+    return isArriving ? `${arriving}: the service has arrived and is frozen` : undefined;
+  }
+
+  serviceName(): string {
+    return this.spec?.name ?? "";
   }
 
   async prepareStop(timeoutMs: number): Promise<void> {
@@ -203,6 +228,7 @@ class OpenMigration implements Migration {
         ownPeerPort: config.UMS_PEER_PORT,
         connect: (destination) => this.needLinks().connect(destination),
         onState: (next) => {
+          this.announcePlace(next.phase);
           if (next.phase !== "RETIRED") return;
           this.deps.announcer.withdraw();
           this.deps.onDeparted().catch((error) => log.error({ err: error }, "mark not removed"));
@@ -212,12 +238,20 @@ class OpenMigration implements Migration {
     );
   }
 
+  private announcePlace(phase: SourceState["phase"] | undefined): void {
+    const { board, config } = this.deps;
+    const destination = this.source?.destination;
+    const publicEndpoint = config.UMS_PUBLIC_ENDPOINT;
+    board.set(placeOf({ phase, destination, publicEndpoint }));
+  }
+
   /** After the hand-over this side is what a source is: the owner, which may be migrated again. */
   private async own(epoch: number): Promise<void> {
     await this.relaying.forget();
     const state = initialSource(epoch);
     await this.deps.journal.append({ role: "source", state });
     this.source = this.createSource(state);
+    this.announcePlace(state.phase);
     await this.deps.onArrived(this.needSpec());
     this.announce();
   }
@@ -290,6 +324,7 @@ class OpenMigration implements Migration {
         },
         dataPort: data.port,
         resetFlows: (peerName) => this.deps.plane.resetFlows(peerName),
+        publicEndpoint: config.UMS_PUBLIC_ENDPOINT ?? "",
       }),
     };
     const host = anyAddress() === "::" ? "[::]" : anyAddress();
@@ -307,6 +342,7 @@ class OpenMigration implements Migration {
       service,
       relayed: plane.relayed(),
       announced: this.deps.announcer.states(),
+      whyFronting: this.deps.whyFronting(),
     });
   }
 

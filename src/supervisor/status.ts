@@ -14,6 +14,8 @@ export interface StatusFacts {
   service: NestedService;
   relayed: { packets: number; bytes: number };
   announced: readonly TargetState[];
+  /** Why this outer container still stands in for a service that has left. */
+  whyFronting: string | undefined;
 }
 
 export function describeStatus(facts: StatusFacts): ServiceStatus {
@@ -41,7 +43,7 @@ function here(service: NestedService, source: SourceRunner | undefined): Service
   return service.state() === "running" ? "running" : "none";
 }
 
-function explain({ source, destination, announced }: StatusFacts): string {
+function explain({ source, destination, announced, whyFronting }: StatusFacts): string {
   if (source === undefined) {
     return destination.phase === "PASSIVE"
       ? "stands by to receive a service"
@@ -61,7 +63,8 @@ function explain({ source, destination, announced }: StatusFacts): string {
     return `handed over to ${peer}, which has not confirmed yet${why}; nothing runs here`;
   }
   if (phase === "DONE" || phase === "RETIRED") {
-    return `the service runs at ${peer}; this outer container relays to it until it is deleted`;
+    const until = whyFronting ?? "it stays until it is deleted";
+    return `the service runs at ${peer}; this outer container relays to it (${until})`;
   }
   return "the migration failed and the service is being thawed here";
 }

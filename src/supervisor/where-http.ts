@@ -14,6 +14,8 @@ export interface WhereaboutsRoute {
   where: Whereabouts;
   /** Of the service; empty while there is none. */
   name(): string;
+  /** False while the supervisor has not found out yet: nobody shall take that for an answer. */
+  isKnown(): boolean;
 }
 
 /** Questions that wait at a time. */
@@ -28,7 +30,10 @@ const querySchema = Type.Object({
 });
 
 /** Serves it, and its JSON schema at `/v1/service/schema`. */
-export function serveWhereabouts(server: FastifyInstance, { where, name }: WhereaboutsRoute): void {
+export function serveWhereabouts(
+  server: FastifyInstance,
+  { where, name, isKnown }: WhereaboutsRoute,
+): void {
   // Another process's tags mean nothing here.
   const life = randomUUID();
   let changes = 0;
@@ -49,6 +54,9 @@ export function serveWhereabouts(server: FastifyInstance, { where, name }: Where
     async (request, reply) => {
       const { known, waitSeconds } = request.query;
       reply.header("cache-control", "no-store");
+      if (!isKnown()) {
+        return reply.status(503).header("retry-after", "1").send({ error: "not known yet" });
+      }
       if (known !== tag()) return answer();
       if (waiting >= maxWaiting) {
         return reply.status(503).header("retry-after", "1").send({ error: "too many questions" });

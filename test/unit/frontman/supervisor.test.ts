@@ -18,7 +18,7 @@ async function withSupervisor(
   port = 0,
 ): Promise<void> {
   const server = fastify({ forceCloseConnections: true });
-  serveWhereabouts(server, { where: board, name: () => "svc" });
+  serveWhereabouts(server, { where: board, name: () => "svc", isKnown: () => true });
   const url = await server.listen({ port, host });
   try {
     await use(url);

@@ -52,6 +52,11 @@ export interface ReserveResponse {
   /** Whether the destination has the image; otherwise how many of its layers, from the base up. */
   hasImage: boolean;
   knownLayers: number;
+  /**
+   * How clients will reach the service there: `[https://]HOST[,PORT=PUBLISHED]...`; empty: at the
+   * host of the Migration Interface, the same ports.
+   */
+  publicEndpoint: string;
 }
 
 export interface ProvisionResponse {
@@ -315,7 +320,7 @@ export const ReserveRequest: MessageFns<ReserveRequest> = {
 };
 
 function createBaseReserveResponse(): ReserveResponse {
-  return { facts: undefined, dataPort: 0, hasImage: false, knownLayers: 0 };
+  return { facts: undefined, dataPort: 0, hasImage: false, knownLayers: 0, publicEndpoint: "" };
 }
 
 export const ReserveResponse: MessageFns<ReserveResponse> = {
@@ -331,6 +336,9 @@ export const ReserveResponse: MessageFns<ReserveResponse> = {
     }
     if (message.knownLayers !== 0) {
       writer.uint32(32).uint32(message.knownLayers);
+    }
+    if (message.publicEndpoint !== "") {
+      writer.uint32(42).string(message.publicEndpoint);
     }
     return writer;
   },
@@ -378,6 +386,14 @@ export const ReserveResponse: MessageFns<ReserveResponse> = {
             }
 
             message.knownLayers = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.publicEndpoint = reader.string();
             continue;
           }
         }
