@@ -37,6 +37,14 @@ test("publishes all but the excluded ports, and inside only the listed ones", ()
   assert.not.match(text, /publish_local fib daddr type local tcp/);
 });
 
+test("asks the map of fronted ports before a new connection goes to the service", () => {
+  const publish = { excluded: [], local: [], ignoredInterfaces: ["docker0"] };
+  const text = renderRuleset({ ...bare, publish });
+  const fronted = text.indexOf("redirect to :tcp dport map @fronted");
+  assert.ok(fronted > 0 && fronted < text.indexOf("dnat to 10.209.0.2"));
+  assert.not.match(text, /flush map ip ums fronted/);
+});
+
 test("leaves the flows in the kernel alone until they are given", () => {
   const inlet = { device: "ums-in1", mark: holdMark + 1 };
   assert.not.match(renderRuleset({ ...bare, inlets: [inlet] }), /flush map/);
