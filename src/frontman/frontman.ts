@@ -11,7 +11,7 @@ import { type Answer, type Answers, createAnswers, type Probes, probeAnswer } fr
 import { announce, dial, join } from "./forward.js";
 import { Intake, type Speech } from "./intake.js";
 import type { Mode } from "./modes.js";
-import { portAt, type Whereabouts } from "./place.js";
+import { type Place, portAt, type Whereabouts } from "./place.js";
 import type { ProxyVersion } from "./proxy-protocol.js";
 import { createWaiting, type Outcome, type Refusal, type Waiting } from "./waiting.js";
 
@@ -27,6 +27,8 @@ export interface FrontmanOptions {
   /** Header ahead of every connection that is passed on. Default none. */
   proxyProtocol?: ProxyVersion | undefined;
   limits?: Partial<FrontmanLimits>;
+  /** Connects to the service within a time. Default: over TCP. */
+  connect?: typeof dial;
   log: Logger;
 }
 
@@ -249,7 +251,7 @@ class OpenFrontman implements Frontman {
 
   /** Asks where the service is before every try: it may have moved since. */
   async #connect(client: Socket): Promise<Socket | undefined> {
-    const { where, servicePort } = this.#options;
+    const { where, servicePort, connect: knock = dial } = this.#options;
     let endMs = performance.now() + this.#limits.connectTimeoutMs;
     for (let attempt = 0; !client.destroyed; attempt += 1) {
       if (isAway(where)) {
@@ -257,16 +259,22 @@ class OpenFrontman implements Frontman {
         if (typeof place === "string") return undefined;
         endMs = performance.now() + this.#limits.connectTimeoutMs;
       }
-      const { endpoint } = where.current();
+      const asked = where.current();
+      const { endpoint } = asked;
       if (endpoint === undefined) continue;
       const leftMs = Math.max(1, endMs - performance.now());
       try {
         const target = { host: endpoint.host, port: portAt(endpoint, servicePort) };
-        const upstream = await dial(target, leftMs);
+        const upstream = await knock(target, leftMs);
         if (!client.destroyed) return upstream;
         upstream.destroy();
         return undefined;
       } catch (error) {
+        if (!isSame(where.current(), asked)) {
+          // It moved meanwhile. What is not answered there may be held, for as long as that takes.
+          endMs = performance.now() + this.#limits.connectTimeoutMs;
+          continue;
+        }
         if (performance.now() >= endMs) throw error;
         await sleep(backoffMs(attempt, dialBackoff));
       }
@@ -283,6 +291,10 @@ class OpenFrontman implements Frontman {
   #count(action: keyof FrontmanStats["actions"]): void {
     this.#actions[action] += 1;
   }
+}
+
+function isSame(one: Place, other: Place): boolean {
+  return JSON.stringify(one) === JSON.stringify(other);
 }
 
 function isAway(where: Whereabouts): boolean {
