@@ -18,7 +18,7 @@ test("1,000 connections are held and all passed on", async () => {
   await withServer(echo("new"), (server) =>
     withFront("hold", async ({ frontman, port, appear }) => {
       const answers = Array.from({ length: count }, (_, index) => say(port, `client ${index}`));
-      await poll("all are held", () => frontman.stats().held === count, { timeoutMs: 10_000 });
+      await poll("all are held", () => frontman.stats().held === count, { timeoutMs: 15_000 });
       appear("elsewhere", server);
       for (const [index, answer] of (await Promise.all(answers)).entries()) {
         assert.is(answer, `client ${index}|new`);
