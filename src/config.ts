@@ -171,10 +171,10 @@ export const configSchema = Type.Object({
 export type Config = Static<typeof configSchema>;
 
 /** Schemas of comma separated variables; the other arrays are JSON. */
-const commaSeparated = new Set(["UMS_CAP_ADD", "UMS_CAP_DROP", "UMS_DNS_ADDRESS"]);
 const commaSeparated = new Set([
   "UMS_CAP_ADD",
   "UMS_CAP_DROP",
+  "UMS_DNS_ADDRESS",
   "UMS_LIVENESS_PATH",
   "UMS_READINESS_PATH",
 ]);
