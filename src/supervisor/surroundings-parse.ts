@@ -1,4 +1,5 @@
 /** The pure half of surroundings.ts. */
+import { matcherOf } from "../lib/patterns.js";
 import type { Mount } from "../nested/mountinfo.js";
 import type { MountSpec } from "../spec.js";
 
@@ -20,11 +21,11 @@ export function serviceEnvironment(
   filter: string,
 ): string[] {
   const ownVariables = new Set(baseline);
-  const rules = filter.split(",").map(parseRule);
+  const isWanted = matcherOf(filter.split(","));
   return environment.filter((variable) => {
     const name = variable.slice(0, variable.indexOf("="));
     if (name.startsWith("UMS_") || ownVariables.has(variable)) return false;
-    return rules.findLast(({ pattern }) => pattern.test(name))?.includes ?? false;
+    return isWanted(name);
   });
 }
 
@@ -117,11 +118,4 @@ export function parseOpenFilesLimit(limits: string): { soft: number; hard: numbe
 
 function liesIn(path: string, directory: string): boolean {
   return path === directory || path.startsWith(`${directory}/`);
-}
-
-function parseRule(rule: string): { pattern: RegExp; includes: boolean } {
-  const includes = !rule.startsWith("!");
-  const glob = (includes ? rule : rule.slice(1)).trim();
-  const literals = glob.split("*").map((part) => part.replace(/[\\^$.+?()[\]{}|]/g, "\\$&"));
-  return { pattern: new RegExp(`^${literals.join(".*")}$`), includes };
 }

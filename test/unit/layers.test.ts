@@ -49,6 +49,7 @@ const packages: Record<string, string[]> = {
   "tar-stream": ["sync"],
   "dns-packet": ["dns"],
   "@peculiar/x509": ["peer"],
+  jose: ["peer"],
   "reflect-metadata": ["peer"],
   pino: ["lib"],
   commander: ["cli", "main.ts"],
