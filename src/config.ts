@@ -17,6 +17,7 @@ const ipAddress = (format: "ipv4" | "ipv6") => Type.String({ format });
 FormatRegistry.Set("ipv4", isIPv4);
 FormatRegistry.Set("ipv6", isIPv6);
 const portModesPattern = "^(\\d{1,5}=(hold|retry|redirect|forward)(\\s*,\\s*|$))*$";
+const namePattern = Type.String({ pattern: "^!?[a-z0-9.*-]+$" });
 
 /** Variable -> schema. Lists are comma separated, except commands, which are JSON arrays. */
 export const configSchema = Type.Object({
@@ -53,6 +54,19 @@ export const configSchema = Type.Object({
   UMS_STATE_DIR: Type.String({
     default: "/var/lib/ums",
     description: "Directory of the journal and the service's specification.",
+  }),
+  UMS_ALLOW_FROM: Type.Array(namePattern, {
+    default: [],
+    description:
+      "Peers that may migrate here without a token: names, `*` for any characters, `!` excludes.",
+  }),
+  UMS_ALLOW_TO: Type.Array(namePattern, {
+    default: ["*"],
+    description: "Peers this outer container may migrate to, as above.",
+  }),
+  UMS_ALLOW_OPERATORS: Type.Array(namePattern, {
+    default: ["*"],
+    description: "Operators whose certificate gives orders here over the network, as above.",
   }),
   UMS_PEER_PORT: port(9750, "TCP port of the Migration Interface (gRPC)."),
   UMS_HTTP_PORT: port(9751, "TCP port of /livez, /readyz, /health and /metrics."),
@@ -177,6 +191,9 @@ const commaSeparated = new Set([
   "UMS_DNS_ADDRESS",
   "UMS_LIVENESS_PATH",
   "UMS_READINESS_PATH",
+  "UMS_ALLOW_FROM",
+  "UMS_ALLOW_TO",
+  "UMS_ALLOW_OPERATORS",
 ]);
 /** Variables that take `k`, `m` and `g` (powers of 1024). */
 const byteSizes = new Set(["UMS_MEMORY", "UMS_SHM_SIZE"]);
@@ -239,7 +256,8 @@ function convert(name: string, schema: TSchema, text: string): unknown {
   }
 }
 
-function parseBytes(text: string): number {
+/** Bytes of `512m`, `2g`, or a plain number; NaN when it is neither. */
+export function parseBytes(text: string): number {
   const match = /^(\d+)([bkmg]?)$/i.exec(text);
   if (match === null) return Number.NaN;
   const exponent = { "": 0, b: 0, k: 1, m: 2, g: 3 }[match[2]?.toLowerCase() ?? ""] ?? 0;

@@ -35,6 +35,12 @@ export interface Departure {
   diskBytes: number;
 }
 
+/** A departure as the destination admits it. */
+export interface AdmittedDeparture extends Departure {
+  /** Most memory that may come, bytes; left out: what there is room for. */
+  maxMemoryBytes?: number;
+}
+
 export interface Dumped {
   /** Digest of the manifest of all that was sent. */
   digest: string;
@@ -72,7 +78,7 @@ export interface DestinationSide {
    * Checks that the service can live here. Creates nothing.
    * @throws ERR_NO_ROOM, ERR_PEER_INCOMPATIBLE, ERR_VOLUME_NOT_EMPTY, ERR_DESTINATION_OCCUPIED
    */
-  reserve(departure: Departure): Promise<{ hasImage: boolean; knownLayers: number }>;
+  reserve(departure: AdmittedDeparture): Promise<{ hasImage: boolean; knownLayers: number }>;
   /** Creates volumes, network and the container, not started. */
   provision(): Promise<{ containerId: string; keptMounts: string[] }>;
   /** Starts the engine's part of the start, up to the restore gate. */

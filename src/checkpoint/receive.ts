@@ -21,6 +21,8 @@ export interface CheckpointReceiverOptions {
   workDir: string;
   /** Largest sum of image files without the pages. tmpfs contents of the service are in them. */
   maxFilesBytes: number;
+  /** Most memory pages, bytes; undefined: as much as there is room for. */
+  maxPagesBytes: number | undefined;
   /** Image files come when the dump has ended, so their stream is silent for as long. */
   dumpTimeoutMs: number;
 }
@@ -47,7 +49,9 @@ export function createCheckpointReceiver(options: CheckpointReceiverOptions): Ch
       settle(pages, async () => {
         const server = startPageServer(options);
         opened.push(server);
-        const totals = await relayToPageServer(stream, server.socket);
+        const totals = await relayToPageServer(stream, server.socket, {
+          onProgress: atMost(options.maxPagesBytes),
+        });
         await server.finished();
         return pagesEntry(totals);
       }),
@@ -63,6 +67,19 @@ export function createCheckpointReceiver(options: CheckpointReceiverOptions): Ch
     close: () => {
       for (const server of opened) server.kill();
     },
+  };
+}
+
+/** Of CRIU's page protocol: a message for every run of pages. */
+const protocolShare = 1 / 64;
+
+function atMost(maxPagesBytes = Number.POSITIVE_INFINITY): (bytes: number) => void {
+  return (bytes) => {
+    if (bytes <= maxPagesBytes * (1 + protocolShare)) return;
+    throw new UmsError(
+      "ERR_NO_ROOM",
+      `more than the allowed ${maxPagesBytes} bytes of memory came`,
+    );
   };
 }
 

@@ -1,4 +1,5 @@
 /** `ums migrate`: moves the service and shows how it goes. */
+import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
 import { exitCodes, UmsError } from "../errors.js";
 import type { ResultView } from "../migration/view.js";
@@ -10,6 +11,8 @@ interface MigrateFlags extends ConnectionFlags {
   to: string;
   name?: string;
   downtimeBudget: string;
+  token?: string;
+  tokenFile?: string;
   output: "text" | "json";
 }
 
@@ -19,10 +22,13 @@ export function registerMigrate(program: Command, context: CliContext): void {
     .argument("[service]", "name of the service (default: the one here)")
     .requiredOption("--to <address>", "Migration Interface of the destination, HOST:PORT")
     .option("--name <name>", "name the destination's certificate must carry")
+    .option("--token <token>", "of `ums token` at the destination (default: UMS_TOKEN)")
+    .option("--token-file <file>", "the same from a file; - for the standard input")
     .option("--downtime-budget <ms>", "longest freeze accepted, milliseconds", "30000")
     .option("--output <format>", "text or json", "text")
     .action(async (service: string | undefined, flags: MigrateFlags) => {
-      const result = await migrate(service ?? "", flags);
+      const token = await readToken(flags, context.env);
+      const result = await migrate(service ?? "", token, flags);
       if (flags.output === "json") process.stdout.write(`${toJson(result)}\n`);
       if (result.failure === undefined) return;
       context.setExitCode(exitCodes[result.failure.kind]);
@@ -30,7 +36,24 @@ export function registerMigrate(program: Command, context: CliContext): void {
     });
 }
 
-async function migrate(service: string, flags: MigrateFlags): Promise<ResultView> {
+/** Empty: none. @throws ERR_CONFIG_INVALID */
+async function readToken(flags: MigrateFlags, env: NodeJS.ProcessEnv): Promise<string> {
+  const { token, tokenFile } = flags;
+  if (token !== undefined && tokenFile !== undefined) {
+    throw new UmsError("ERR_CONFIG_INVALID", "give one of --token and --token-file");
+  }
+  if (tokenFile === undefined) return (token ?? env["UMS_TOKEN"] ?? "").trim();
+  try {
+    const text = await readFile(tokenFile === "-" ? "/dev/stdin" : tokenFile, "utf8");
+    if (text.trim() !== "") return text.trim();
+  } catch (cause) {
+    const { message } = cause as Error;
+    throw new UmsError("ERR_CONFIG_INVALID", `no token can be read: ${message}`, { cause });
+  }
+  throw new UmsError("ERR_CONFIG_INVALID", `there is no token in ${tokenFile}`);
+}
+
+async function migrate(service: string, token: string, flags: MigrateFlags): Promise<ResultView> {
   const downtimeBudgetMs = Number(flags.downtimeBudget);
   if (!Number.isInteger(downtimeBudgetMs) || downtimeBudgetMs < 1) {
     throw new UmsError(
@@ -47,6 +70,7 @@ async function migrate(service: string, flags: MigrateFlags): Promise<ResultView
           destinationName: flags.name ?? "",
           service,
           downtimeBudgetMs,
+          token,
         },
         (progress) => display.show(progress),
       ),

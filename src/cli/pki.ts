@@ -2,11 +2,13 @@
 import type { Command } from "commander";
 import { UmsError } from "../errors.js";
 import { initAuthority, issueCertificate } from "../peer/pki.js";
+import type { PeerRole } from "../transfer/security.js";
 
 interface IssueFlags {
   dir: string;
   out: string;
   operator?: true;
+  observer?: true;
   days?: number;
   san?: string[];
 }
@@ -31,6 +33,7 @@ export function registerPki(program: Command): void {
     .requiredOption("--dir <directory>", "the authority's directory")
     .requiredOption("--out <directory>", "where the three files go")
     .option("--operator", "for a person or tool that gives orders, not for an outer container")
+    .option("--observer", "for a person or tool that may look at the status, and no more")
     .option("--days <number>", "validity, 1 to 3650 days", parseDays)
     .option("--san <name...>", "more host names or IP addresses in the certificate")
     .action(async (name: string, flags: IssueFlags) => {
@@ -38,7 +41,7 @@ export function registerPki(program: Command): void {
         directory: flags.dir,
         name,
         out: flags.out,
-        role: flags.operator === true ? "operator" : "peer",
+        role: roleOf(flags),
         ...(flags.days === undefined ? {} : { days: flags.days }),
         ...(flags.san === undefined ? {} : { sans: flags.san }),
       });
@@ -49,4 +52,12 @@ export function registerPki(program: Command): void {
 function parseDays(text: string): number {
   if (!/^\d{1,5}$/.test(text)) throw new UmsError("ERR_PKI", `"${text}" is not a number of days`);
   return Number(text);
+}
+
+function roleOf({ operator, observer }: IssueFlags): PeerRole {
+  if (operator === true && observer === true) {
+    throw new UmsError("ERR_PKI", "a certificate has one role: --operator or --observer");
+  }
+  if (operator === true) return "operator";
+  return observer === true ? "observer" : "peer";
 }

@@ -8,6 +8,7 @@ import { registerMigrate } from "./migrate.js";
 import { registerPki } from "./pki.js";
 import { registerStatus } from "./status.js";
 import { registerSupervise } from "./supervise.js";
+import { registerToken } from "./token.js";
 
 /** What a verb needs from the process it runs in. */
 export interface CliContext {
@@ -23,6 +24,7 @@ export function createProgram(context: CliContext): Command {
     .enablePositionalOptions();
   registerSupervise(program, context);
   registerMigrate(program, context);
+  registerToken(program);
   registerStatus(program);
   registerDrain(program);
   program

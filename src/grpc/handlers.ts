@@ -1,29 +1,28 @@
 /** Handlers as promises; what they throw becomes a gRPC error with our code. */
 import type { handleUnaryCall, ServerUnaryCall, sendUnaryData } from "@grpc/grpc-js";
 import { toServiceError } from "../peer/grpc-status.js";
-import type { PeerIdentity } from "../transfer/security.js";
-import type { Authorize, IncomingCall } from "./identity.js";
+import type { Authenticate, CertifiedIdentity, IncomingCall } from "./identity.js";
 
-export interface Caller extends PeerIdentity {
+export interface Caller extends CertifiedIdentity {
   /** IP address without port; empty for the local socket. */
   host: string;
 }
 
 export function unary<Q, A>(
-  authorize: Authorize,
+  authenticate: Authenticate,
   handle: (request: Q, caller: Caller) => Promise<A>,
 ): handleUnaryCall<Q, A> {
   return (call: ServerUnaryCall<Q, A>, callback: sendUnaryData<A>) => {
-    answer(call.request, identify(authorize, call as unknown as IncomingCall), handle).then(
+    answer(call.request, identify(authenticate, call as unknown as IncomingCall), handle).then(
       (result) => callback(null, result),
       (thrown) => callback(toServiceError(thrown)),
     );
   };
 }
 
-/** @throws as `authorize` */
-export function identify(authorize: Authorize, call: IncomingCall): () => Caller {
-  return () => ({ ...authorize(call), host: hostOf(call.getPeer()) });
+/** @throws as `authenticate` */
+export function identify(authenticate: Authenticate, call: IncomingCall): () => Caller {
+  return () => ({ ...authenticate(call), host: hostOf(call.getPeer()) });
 }
 
 async function answer<Q, A>(

@@ -2,6 +2,7 @@
 import type { ServerWritableStream } from "@grpc/grpc-js";
 import { UmsError } from "../errors.js";
 import type {
+  IssueTokenRequest,
   MigrateEvent,
   MigrateRequest,
   MigrationServer,
@@ -12,11 +13,12 @@ import type { SourceRunner } from "../migration/source-runner.js";
 import type { ServiceStatus } from "../migration/view.js";
 import { failureToWire } from "../peer/convert.js";
 import { toServiceError } from "../peer/grpc-status.js";
+import type { IssuedToken, TokenOrder } from "../peer/token.js";
 import { identify, unary } from "./handlers.js";
-import type { Authorize, IncomingCall } from "./identity.js";
+import type { Authenticate, IncomingCall } from "./identity.js";
 
 export interface MigrationServiceDeps {
-  authorize: Authorize;
+  authenticate: Authenticate;
   /** @throws ERR_SERVICE_NOT_FOUND when no service is here */
   source(): SourceRunner;
   status(): ServiceStatus;
@@ -24,6 +26,8 @@ export interface MigrationServiceDeps {
   drainRelay(options: DrainRelayOptions): Promise<{ flows: number; resets: number }>;
   /** Names the service goes by. */
   isOurs(service: string): boolean;
+  /** @throws ERR_CONFIG_INVALID, ERR_PKI when this outer container has no certificates */
+  issueToken(order: TokenOrder): Promise<IssuedToken>;
 }
 
 export interface DrainRelayOptions {
@@ -39,9 +43,9 @@ const defaultDrainDeadlineMs = 600_000;
 const progressIntervalMs = 100;
 
 export function createMigrationService(deps: MigrationServiceDeps): MigrationServer {
-  const { authorize } = deps;
+  const { authenticate } = deps;
   return {
-    getStatus: unary(authorize, async () => {
+    getStatus: unary(authenticate, async () => {
       const { epoch, relayedPackets, relayedBytes, ...status } = deps.status();
       return {
         ...status,
@@ -50,16 +54,20 @@ export function createMigrationService(deps: MigrationServiceDeps): MigrationSer
         relayedBytes: BigInt(relayedBytes),
       };
     }),
-    cancel: unary(authorize, async ({ migrationId }) => {
+    cancel: unary(authenticate, async ({ migrationId }) => {
       const source = deps.source();
       if (migrationId !== "" && migrationId !== source.state.migrationId) {
         throw new UmsError("ERR_MIGRATION_NOT_FOUND", `migration ${migrationId} is not known here`);
       }
       return { migrationId: await source.cancel("cancelled by the operator") };
     }),
-    drainRelay: unary(authorize, async ({ deadlineMs, reset }) =>
+    drainRelay: unary(authenticate, async ({ deadlineMs, reset }) =>
       deps.drainRelay({ deadlineMs: deadlineMs || defaultDrainDeadlineMs, isReset: reset }),
     ),
+    issueToken: unary(authenticate, async (request) => {
+      const { token, expiresAt } = await deps.issueToken(tokenOrderFromWire(request));
+      return { token, expiresAtMs: BigInt(expiresAt.getTime()) };
+    }),
     migrate: (call) => {
       migrate(deps, call).then(
         () => call.end(),
@@ -73,8 +81,8 @@ async function migrate(
   deps: MigrationServiceDeps,
   call: ServerWritableStream<MigrateRequest, MigrateEvent>,
 ): Promise<void> {
-  identify(deps.authorize, call as unknown as IncomingCall)();
-  const { destination, destinationName, service, downtimeBudgetMs } = call.request;
+  identify(deps.authenticate, call as unknown as IncomingCall)();
+  const { destination, destinationName, service, downtimeBudgetMs, token } = call.request;
   if (service !== "" && !deps.isOurs(service)) {
     throw new UmsError("ERR_SERVICE_NOT_FOUND", `there is no service "${service}" here`, {
       hint: "`ums ps` lists it",
@@ -83,6 +91,7 @@ async function migrate(
   const report = await deps.source().migrate({
     destination: { address: destination, name: destinationName || undefined },
     downtimeBudgetMs: downtimeBudgetMs || defaultDowntimeBudgetMs,
+    token,
   });
   await watch(report, call);
   call.write({ event: { $case: "result", value: toResult(report, destination) } });
@@ -131,5 +140,18 @@ function toResult(report: MigrationReport, destination: string): Result {
     bytesSent: BigInt(Math.round(progress.bytesSent)),
     timingsMs: { ...timingsMs },
     failure: result?.failure === undefined ? undefined : failureToWire(result.failure),
+  };
+}
+
+/** The wire has no word for "left out" but an empty one. */
+function tokenOrderFromWire(request: IssueTokenRequest): TokenOrder {
+  const { source, certificateThumbprint, service, maxMemoryBytes, imageIds, ttlSeconds } = request;
+  return {
+    source,
+    ...(certificateThumbprint === "" ? {} : { thumbprint: certificateThumbprint }),
+    ...(service === "" ? {} : { service }),
+    ...(maxMemoryBytes === 0n ? {} : { maxMemoryBytes: Number(maxMemoryBytes) }),
+    ...(imageIds.length === 0 ? {} : { imageIds }),
+    ...(ttlSeconds === 0 ? {} : { ttlSeconds }),
   };
 }

@@ -11,6 +11,8 @@ import { UmsError } from "../errors.js";
 import {
   type DrainRelayResponse,
   type GetStatusResponse,
+  type IssueTokenRequest,
+  type IssueTokenResponse,
   type MigrateEvent,
   type MigrateRequest,
   MigrationClient,
@@ -20,6 +22,7 @@ import {
 import type { ProgressView, ResultView, ServiceStatus } from "../migration/view.js";
 import { failureFromWire } from "../peer/convert.js";
 import { fromServiceError } from "../peer/grpc-status.js";
+import type { IssuedToken, TokenOrder } from "../peer/token.js";
 import type { TlsIdentity } from "../transfer/security.js";
 import { serverIdentityCheck } from "../transfer/security.js";
 
@@ -31,6 +34,8 @@ export interface MigrateOrder {
   /** Empty: the service there. */
   service: string;
   downtimeBudgetMs: number;
+  /** Issued by the destination; left out: its allow-list decides. */
+  token?: string;
 }
 
 /** Every call throws the supervisor's own error, or ERR_PEER_*, ERR_DEADLINE. */
@@ -42,6 +47,8 @@ export interface OperatorClient {
   cancel(migrationId: string): Promise<string>;
   /** Ends the relay of a service that has left; see DrainRelay. */
   drainRelay(order: { deadlineMs: number; reset: boolean }): Promise<DrainRelayResponse>;
+  /** Leave for one source to migrate to that outer container. */
+  issueToken(order: TokenOrder): Promise<IssuedToken>;
   close(): void;
 }
 
@@ -78,7 +85,7 @@ function connect(
       );
       return statusFromWire(answer);
     },
-    migrate: (order, onProgress) => migrate(client, order, onProgress),
+    migrate: (order, onProgress) => migrate(client, { token: "", ...order }, onProgress),
     async cancel(migrationId) {
       const answer = await unary<{ migrationId: string }>("Cancel", (...rest) =>
         client.cancel({ migrationId }, ...rest),
@@ -87,6 +94,12 @@ function connect(
     },
     drainRelay: (order) =>
       unary<DrainRelayResponse>("DrainRelay", (...rest) => client.drainRelay(order, ...rest)),
+    async issueToken(order) {
+      const answer = await unary<IssueTokenResponse>("IssueToken", (...rest) =>
+        client.issueToken(tokenOrderToWire(order), ...rest),
+      );
+      return { token: answer.token, expiresAt: new Date(Number(answer.expiresAtMs)) };
+    },
     close: () => client.close(),
   };
 }
@@ -156,5 +169,16 @@ function resultFromWire(wire: Result): ResultView {
     ...wire,
     bytesSent: Number(wire.bytesSent),
     failure: wire.failure === undefined ? undefined : failureFromWire(wire.failure),
+  };
+}
+
+function tokenOrderToWire(order: TokenOrder): IssueTokenRequest {
+  return {
+    source: order.source,
+    certificateThumbprint: order.thumbprint ?? "",
+    service: order.service ?? "",
+    maxMemoryBytes: BigInt(order.maxMemoryBytes ?? 0),
+    imageIds: order.imageIds ?? [],
+    ttlSeconds: order.ttlSeconds ?? 0,
   };
 }

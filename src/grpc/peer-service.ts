@@ -1,6 +1,7 @@
 /** What other supervisors ask of this one. */
 import { UmsError } from "../errors.js";
 import type { MigrationRef, PeerServer } from "../gen/ums/migration/v1/peer.js";
+import { createRateLimit } from "../lib/rate-limit.js";
 import type { DestinationRunner } from "../migration/destination-role.js";
 import type { SourceState } from "../migration/source-state.js";
 import { answerQuery } from "../migration/source-state.js";
@@ -8,10 +9,10 @@ import type { Decision, Ref } from "../peer/client.js";
 import { factsFromWire, factsToWire, failureToWire, specFromWire } from "../peer/convert.js";
 import type { Flow } from "../spec.js";
 import { type Caller, unary } from "./handlers.js";
-import type { Authorize } from "./identity.js";
+import type { Authenticate } from "./identity.js";
 
 export interface PeerServiceDeps {
-  authorize: Authorize;
+  authenticate: Authenticate;
   destination: DestinationRunner;
   /** The newest record of a migration away from here, however long ago; undefined: there is none. */
   departure(migrationId: string): SourceState | undefined;
@@ -22,8 +23,17 @@ export interface PeerServiceDeps {
   publicEndpoint: string;
 }
 
+/**
+ * Of one peer. The calls of a migration that is reserved need no limit: there is one at a time, and
+ * none of them may be turned away once it is committed.
+ */
+const reserveRate = { burst: 30, perSecond: 1 };
+const queryRate = { burst: 60, perSecond: 5 };
+
 export function createPeerService(deps: PeerServiceDeps): PeerServer {
-  const { authorize, destination } = deps;
+  const { authenticate, destination } = deps;
+  const reserves = createRateLimit({ what: "Reserve calls", ...reserveRate });
+  const queries = createRateLimit({ what: "Query calls", ...queryRate });
   const fromSource = <Q extends { migration: MigrationRef | undefined }>(
     request: Q,
     caller: Caller,
@@ -33,7 +43,8 @@ export function createPeerService(deps: PeerServiceDeps): PeerServer {
     return ref;
   };
   return {
-    reserve: unary(authorize, async (request, caller) => {
+    reserve: unary(authenticate, async (request, caller) => {
+      reserves.take(caller.name);
       const { facts, hasImage, knownLayers } = await destination.reserve({
         ref: toRef(request.migration),
         departure: {
@@ -49,37 +60,39 @@ export function createPeerService(deps: PeerServiceDeps): PeerServer {
             : request.sourceAddress,
           name: caller.name,
         },
+        token: request.token,
+        thumbprint: caller.thumbprint,
       });
       const { dataPort, publicEndpoint } = deps;
       return { facts: factsToWire(facts), dataPort, hasImage, knownLayers, publicEndpoint };
     }),
-    provision: unary(authorize, async (request, caller) =>
+    provision: unary(authenticate, async (request, caller) =>
       destination.provision(fromSource({ migration: request }, caller)),
     ),
-    arm: unary(authorize, async (request, caller) => {
+    arm: unary(authenticate, async (request, caller) => {
       await destination.arm(fromSource(request, caller));
       return {};
     }),
-    prepare: unary(authorize, async (request, caller) => {
+    prepare: unary(authenticate, async (request, caller) => {
       const ref = fromSource(request, caller);
       const flows = request.flows.map(toFlow);
       return fromDecision(await destination.prepare(ref, flows, request.manifestDigest));
     }),
-    commit: unary(authorize, async (request, caller) => {
+    commit: unary(authenticate, async (request, caller) => {
       const ref = fromSource(request, caller);
       return fromDecision(await destination.commit(ref, request.manifestDigest));
     }),
-    abort: unary(authorize, async (request, caller) => {
+    abort: unary(authenticate, async (request, caller) => {
       await destination.abort(fromSource(request, caller), request.reason);
       return {};
     }),
-    query: unary(authorize, async (request) => ({
-      ...answerFor(deps, request.migrationId),
-      dataPort: deps.dataPort,
-    })),
-    resetFlows: unary(authorize, async (request, caller) => {
+    resetFlows: unary(authenticate, async (request, caller) => {
       fromSource({ migration: request }, caller);
       return { flows: await deps.resetFlows(caller.name) };
+    }),
+    query: unary(authenticate, async (request, caller) => {
+      queries.take(caller.name);
+      return { ...answerFor(deps, request.migrationId), dataPort: deps.dataPort };
     }),
   };
 }

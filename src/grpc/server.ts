@@ -1,7 +1,12 @@
 /** gRPC servers: one for peers on the network, one for operators on a local socket. */
 import { mkdir, rm } from "node:fs/promises";
 import { dirname } from "node:path";
-import { Server, ServerCredentials, type ServiceDefinition } from "@grpc/grpc-js";
+import {
+  Server,
+  ServerCredentials,
+  type ServerInterceptor,
+  type ServiceDefinition,
+} from "@grpc/grpc-js";
 import { HealthImplementation } from "grpc-health-check";
 import { UmsError } from "../errors.js";
 import { type MigrationServer, MigrationService } from "../gen/ums/migration/v1/migration.js";
@@ -9,6 +14,7 @@ import { type PeerServer, PeerService } from "../gen/ums/migration/v1/peer.js";
 import { within } from "../lib/deadline.js";
 import type { TlsIdentity } from "../transfer/security.js";
 import { addReflection } from "./reflection.js";
+import { enforceRoles, type RoleRules } from "./roles.js";
 
 export interface GrpcServer {
   close(): Promise<void>;
@@ -22,13 +28,19 @@ export interface GrpcServices {
 
 /** A service specification with all mounts and labels is some kilobytes. */
 const maxMessageBytes = 1024 * 1024;
+/** A migration has one call open at a time; watchers of one operator have some. */
+const maxCallsPerConnection = 64;
 const closeTimeoutMs = 2_000;
 
-/** Serves peers and remote operators; TLS 1.3 with certificates on both sides. */
+/**
+ * Serves peers and remote operators; TLS 1.3 with certificates on both sides, and each role its
+ * own calls.
+ */
 export function listenNetwork(
   address: { host: string; port: number },
   identity: TlsIdentity,
   services: GrpcServices,
+  roles: RoleRules,
 ): Promise<GrpcServer> {
   const { ca, cert, key } = identity;
   const credentials = ServerCredentials.createSsl(
@@ -36,7 +48,8 @@ export function listenNetwork(
     [{ cert_chain: Buffer.from(cert), private_key: Buffer.from(key) }],
     true,
   );
-  return listen(`${address.host}:${address.port}`, credentials, services);
+  const interceptors = [enforceRoles(roles)];
+  return listen(`${address.host}:${address.port}`, credentials, services, interceptors);
 }
 
 /** Serves operators in this container, by file permissions. */
@@ -50,9 +63,12 @@ async function listen(
   address: string,
   credentials: ServerCredentials,
   services: GrpcServices,
+  interceptors: ServerInterceptor[] = [],
 ): Promise<GrpcServer> {
   const server = new Server({
+    interceptors,
     "grpc.max_receive_message_length": maxMessageBytes,
+    "grpc.max_concurrent_streams": maxCallsPerConnection,
     "grpc.keepalive_time_ms": 10_000,
     "grpc.keepalive_timeout_ms": 10_000,
   });

@@ -2,6 +2,7 @@
 import type { StreamKind } from "../approach/contract.js";
 import { UmsError } from "../errors.js";
 import type { Decision, Ref } from "../peer/client.js";
+import { refused } from "../peer/token.js";
 import { type DestinationState, hasRefused, isReceiving } from "./destination-state.js";
 import type { Journal } from "./journal.js";
 
@@ -29,6 +30,15 @@ export function checkFree(
       hint: "choose one started with UMS_START_MODE=passive, or one its service has left",
     });
   }
+}
+
+/**
+ * A token is good for one migration, however that ended.
+ * @throws ERR_TOKEN_REFUSED
+ */
+export function checkUnused(journal: Journal, tokenId: string | undefined): void {
+  const migrationId = tokenId === undefined ? undefined : journal.usedFor(tokenId);
+  if (migrationId !== undefined) throw refused(`it was used for migration ${migrationId}`);
 }
 
 /**

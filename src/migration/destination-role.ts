@@ -5,12 +5,14 @@ import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import type { Decision, Ref } from "../peer/client.js";
 import type { Facts, Flow } from "../spec.js";
+import type { Admit } from "./admission.js";
 import type { AskSource, SourceAddress } from "./ask-source.js";
 import type { DestinationState } from "./destination-state.js";
 import type { Journal } from "./journal.js";
 
 export interface DestinationRunnerDeps {
   side: DestinationSide;
+  admit: Admit;
   journal: Journal;
   log: Logger;
   /** Whether a service lives here already, so that none can be received. */
@@ -27,15 +29,31 @@ export interface Arrival {
   ref: Ref;
   departure: Departure;
   facts: Facts;
-  source: SourceAddress;
+  /** Its name is that of the certificate it has shown. */
+  source: SourceAddress & { name: string };
+  /** Of that certificate (peer/token.ts). */
+  thumbprint: string | undefined;
+  /** Issued here; empty: the source shows none. */
+  token: string;
+}
+
+/** What a source needs to go on. */
+export interface Room {
+  facts: Facts;
+  hasImage: boolean;
+  knownLayers: number;
 }
 
 export interface DestinationRunner {
   readonly state: DestinationState;
   /** @throws ERR_PEER_IDENTITY when the migration is another source's */
   checkSource(migrationId: string, sourceName: string): void;
-  /** @throws ERR_MIGRATION_IN_PROGRESS, ERR_DESTINATION_OCCUPIED, ERR_EPOCH_STALE, ERR_NO_ROOM... */
-  reserve(arrival: Arrival): Promise<{ facts: Facts; hasImage: boolean; knownLayers: number }>;
+  /**
+   * Idempotent: the same migration of the same source is answered as before.
+   * @throws ERR_NOT_ALLOWED, ERR_TOKEN_REFUSED before anything else is looked at;
+   *   ERR_MIGRATION_IN_PROGRESS, ERR_DESTINATION_OCCUPIED, ERR_EPOCH_STALE, ERR_NO_ROOM...
+   */
+  reserve(arrival: Arrival): Promise<Room>;
   provision(ref: Ref): Promise<{ keptMounts: string[] }>;
   arm(ref: Ref): Promise<void>;
   /** A data stream of the source `name`; throws before anything is read when it is not ours. */

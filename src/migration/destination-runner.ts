@@ -10,21 +10,25 @@
  * - every call may come again: it is answered from the state (rule 9).
  */
 import type { Duplex } from "node:stream";
-import { checkCompatible } from "../approach/compatible.js";
 import type { StreamKind } from "../approach/contract.js";
 import { UmsError } from "../errors.js";
 import { within } from "../lib/deadline.js";
 import type { Decision, Ref } from "../peer/client.js";
 import type { Flow } from "../spec.js";
-import { type SourceAddress, untilDecided } from "./ask-source.js";
+import type { Admission } from "./admission.js";
+import { untilDecided } from "./ask-source.js";
 import {
   answerFromJournal,
   checkExpected,
-  checkFree,
   refusal,
   unknownMigration,
 } from "./destination-answers.js";
-import type { Arrival, DestinationRunner, DestinationRunnerDeps } from "./destination-role.js";
+import type {
+  Arrival,
+  DestinationRunner,
+  DestinationRunnerDeps,
+  Room,
+} from "./destination-role.js";
 import {
   type DestinationEffect,
   type DestinationEvent,
@@ -33,8 +37,9 @@ import {
   isReceiving,
   reduceDestination,
 } from "./destination-state.js";
-import type { JournalData } from "./journal.js";
 import { createLease, type Lease } from "./lease.js";
+import { journalDataOf, type Origin, originFrom } from "./origin.js";
+import { findRoom } from "./room.js";
 import { orAborted, untilDone } from "./waits.js";
 
 const defaultLeaseMs = 10 * 60_000;
@@ -55,7 +60,9 @@ class Runner implements DestinationRunner {
   /** What the side is doing for the migration; settles, never rejects. */
   private work: Promise<unknown> = Promise.resolve();
   private preparing: Promise<Decision> | undefined;
-  private origin: { ref: Ref; source: SourceAddress } | undefined;
+  private origin: Origin | undefined;
+  /** What the source was answered, for when it asks again. */
+  private room: Room | undefined;
   private failure: UmsError | undefined;
   private containerId: string | undefined;
   private timings: Record<string, number> = {};
@@ -86,9 +93,14 @@ class Runner implements DestinationRunner {
     throw new UmsError("ERR_PEER_IDENTITY", `migration ${migrationId} is not ${sourceName}'s`);
   }
 
-  /** One after another: two sources may ask at once, and the side keeps what it was asked last. */
-  reserve(arrival: Arrival) {
-    const next = this.reserving.then(() => this.doReserve(arrival));
+  async reserve(arrival: Arrival): Promise<Room> {
+    const answered = this.answered(arrival);
+    if (answered !== undefined) return answered;
+    const admission = await this.deps.admit(arrival);
+    // One after another: two sources may ask at once, and the side keeps what it was asked last.
+    const next = this.reserving.then(
+      () => this.answered(arrival) ?? this.doReserve(arrival, admission),
+    );
     this.reserving = next.catch(() => undefined);
     return next;
   }
@@ -160,11 +172,7 @@ class Runner implements DestinationRunner {
   async recover(): Promise<void> {
     const { data } = this.deps.journal.lastOf("destination") ?? {};
     this.containerId = data?.containerId;
-    const { migrationId, epoch } = this.state;
-    if (data?.peer !== undefined && migrationId !== undefined && epoch !== undefined) {
-      const source = { address: data.peer, name: data.peerName };
-      this.origin = { ref: { migrationId, epoch }, source };
-    }
+    this.origin = originFrom(this.state, data);
     const treeHeld = this.state.phase === "PREPARED" && (await this.deps.side.isHeld());
     await this.dispatch({ type: "restarted", treeHeld });
   }
@@ -174,27 +182,25 @@ class Runner implements DestinationRunner {
     this.lease.end();
   }
 
-  private async doReserve({ ref, departure, facts: theirs, source }: Arrival) {
-    const { side, journal } = this.deps;
-    const { migrationId } = ref;
-    const isRepeated = this.isCurrent(ref) && isReceiving(this.state.phase);
-    const isKnown = journal.find("destination", migrationId) !== undefined;
-    if (!isRepeated) {
-      await within(settleTimeoutMs, "cleaning up after the last migration", this.settled());
-      checkFree(this.state, this.deps.isOccupied(), ref, isKnown);
-    }
-    const facts = await side.facts();
-    checkCompatible(theirs, facts, departure.spec);
-    const room = await side.reserve(departure);
-    if (!isRepeated) {
-      this.forget();
-      this.origin = { ref, source };
-      await this.dispatch({ type: "reserve", ...ref, isKnown });
-      await this.dispatch({ type: "receive" });
-      this.lease.start();
-    }
+  /** @throws ERR_PEER_IDENTITY when the migration is another source's */
+  private answered({ ref, source }: Arrival): Room | undefined {
+    this.checkSource(ref.migrationId, source.name);
+    if (!this.isCurrent(ref) || !isReceiving(this.state.phase)) return undefined;
     this.lease.renew();
-    return { facts, ...room };
+    return this.room;
+  }
+
+  private async doReserve(arrival: Arrival, admission: Admission): Promise<Room> {
+    await within(settleTimeoutMs, "cleaning up after the last migration", this.settled());
+    const room = await findRoom(this.deps, this.state, arrival, admission);
+    const { ref, source } = arrival;
+    this.forget();
+    this.origin = { ref, source, tokenId: admission.tokenId };
+    await this.dispatch({ type: "reserve", ...ref, isKnown: false });
+    await this.dispatch({ type: "receive" });
+    this.lease.start();
+    this.room = room;
+    return room;
   }
 
   private async doPrepare(flows: Flow[], digest: string): Promise<Decision> {
@@ -267,7 +273,11 @@ class Runner implements DestinationRunner {
     const step = reduceDestination(this.state, event);
     if (step.journal) {
       await this.deps.faults.at(`destination.record.${step.state.phase}`);
-      await this.deps.journal.append({ role: "destination", state: step.state, data: this.data() });
+      await this.deps.journal.append({
+        role: "destination",
+        state: step.state,
+        data: journalDataOf(this.origin, this.containerId),
+      });
     }
     this.state = step.state;
     const { phase, migrationId, epoch, reason } = step.state;
@@ -334,6 +344,7 @@ class Runner implements DestinationRunner {
 
   private forget(): void {
     this.failure = undefined;
+    this.room = undefined;
     this.preparing = undefined;
     this.containerId = undefined;
     this.timings = {};
@@ -375,14 +386,5 @@ class Runner implements DestinationRunner {
 
   private timing(step: string, startedMs: number): void {
     this.timings[step] = performance.now() - startedMs;
-  }
-
-  private data(): JournalData {
-    const { containerId, origin } = this;
-    return {
-      ...(containerId === undefined ? {} : { containerId }),
-      ...(origin === undefined ? {} : { peer: origin.source.address }),
-      ...(origin?.source.name === undefined ? {} : { peerName: origin.source.name }),
-    };
   }
 }

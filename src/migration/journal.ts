@@ -35,6 +35,8 @@ export interface JournalData {
   publicEndpoint?: string;
   /** Container id of the nested service on this side. */
   containerId?: string;
+  /** The token this migration was admitted by, which is used up for ever. */
+  tokenId?: string;
 }
 
 export type JournalRecord = JournalEntry & { seq: number; at: string };
@@ -46,6 +48,8 @@ export interface Journal {
   lastOf(role: JournalRecord["role"]): JournalRecord | undefined;
   /** The newest record of one role in one migration, however long ago. */
   find(role: JournalRecord["role"], migrationId: string): JournalRecord | undefined;
+  /** The migration a token was used for; undefined: for none. */
+  usedFor(tokenId: string): string | undefined;
   /** Makes a record durable. @throws ERR_NO_ROOM when the disk is full beyond the reserve. */
   append(entry: JournalEntry): Promise<void>;
   close(): Promise<void>;
@@ -147,6 +151,8 @@ class FileJournal implements Journal {
   last: JournalRecord | undefined;
   private appending: Promise<void> = Promise.resolve();
   private readonly newest = new Map<string, JournalRecord>();
+  /** Token id -> migration id. */
+  private readonly tokens = new Map<string, string>();
 
   constructor(
     private readonly file: FileHandle,
@@ -166,11 +172,18 @@ class FileJournal implements Journal {
     return this.newest.get(`${role} ${migrationId}`);
   }
 
+  usedFor(tokenId: string): string | undefined {
+    return this.tokens.get(tokenId);
+  }
+
   private remember(record: JournalRecord): void {
     this.last = record;
     this.newest.set(record.role, record);
     const { migrationId } = record.state;
-    if (migrationId !== undefined) this.newest.set(`${record.role} ${migrationId}`, record);
+    if (migrationId === undefined) return;
+    this.newest.set(`${record.role} ${migrationId}`, record);
+    const tokenId = record.data?.tokenId;
+    if (tokenId !== undefined) this.tokens.set(tokenId, migrationId);
   }
 
   append(entry: JournalEntry): Promise<void> {

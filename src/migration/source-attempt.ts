@@ -21,6 +21,11 @@ export interface DestinationAddress {
   name: string | undefined;
   /** How clients reach the service there, in its own words; known once it has reserved. */
   publicEndpoint?: string;
+  /**
+   * Whether a peer of this name may be the destination, checked before anything is told to it. Left
+   * out: yes, as after a restart, when the migration was begun already.
+   */
+  isAllowed?: (name: string) => boolean;
 }
 
 /** Control and data connection to one destination. */
@@ -51,6 +56,8 @@ export interface AttemptOptions {
   destination: DestinationAddress | undefined;
   /** Longest freeze accepted before COMMITTED, milliseconds; after it the attempt is aborted. */
   downtimeBudgetMs: number;
+  /** The destination's leave for this attempt; empty: it needs none. Neither logged nor kept. */
+  token: string;
   report: MigrationReport;
   /** Manifest digest, when the attempt goes on after a restart. */
   digest: string | undefined;
@@ -128,6 +135,7 @@ export class SourceAttempt {
       ...departure,
       facts,
       sourceAddress: `:${this.deps.ownPeerPort}`,
+      token: this.options.token,
     });
     const { publicEndpoint } = this.reservation;
     const { destination } = this.options;

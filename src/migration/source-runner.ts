@@ -32,6 +32,8 @@ import { untilDone } from "./waits.js";
 
 export interface SourceRunnerDeps extends Omit<AttemptDeps, "closing"> {
   journal: Journal;
+  /** Whether the service may go to a peer of this name. */
+  isDestinationAllowed(name: string): boolean;
   /** Called after every change of state. */
   onState(state: SourceState): void;
 }
@@ -40,6 +42,8 @@ export interface MigrateOptions {
   destination: DestinationAddress;
   /** Longest freeze accepted before COMMITTED, milliseconds. */
   downtimeBudgetMs: number;
+  /** The destination's leave; left out: its allow-list decides. */
+  token?: string;
 }
 
 export interface SourceRunner {
@@ -85,7 +89,10 @@ class Runner implements SourceRunner {
     return this.attempt?.options.destination;
   }
 
-  async migrate({ destination, downtimeBudgetMs }: MigrateOptions): Promise<MigrationReport> {
+  async migrate(options: MigrateOptions): Promise<MigrationReport> {
+    const { downtimeBudgetMs, token = "" } = options;
+    const isAllowed = (name: string) => this.deps.isDestinationAllowed(name);
+    const destination = { ...options.destination, isAllowed };
     this.checkFree();
     this.isStarting = true;
     try {
@@ -96,6 +103,7 @@ class Runner implements SourceRunner {
         ref,
         destination: { ...destination },
         downtimeBudgetMs,
+        token,
         digest: undefined,
       });
       const { report } = this.attempt.options;
@@ -124,7 +132,8 @@ class Runner implements SourceRunner {
       const data = this.deps.journal.lastOf("source")?.data;
       const destination = data?.peer === undefined ? undefined : addressOf(data, data.peer);
       const ref = { migrationId, epoch: issuedEpoch };
-      this.attempt = this.createAttempt({ ref, destination, downtimeBudgetMs: 0, digest });
+      const options = { ref, destination, downtimeBudgetMs: 0, token: "", digest };
+      this.attempt = this.createAttempt(options);
       this.attempt.options.report.enter(this.state.phase);
     }
     await this.dispatch({ type: "restarted" });

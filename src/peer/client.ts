@@ -33,6 +33,8 @@ export interface ReserveOptions {
   memoryBytes: number;
   diskBytes: number;
   sourceAddress: string;
+  /** Issued by the destination; empty: its allow-list decides. */
+  token: string;
 }
 
 /** Answer of the side that must decide: it did the step, or it refused for good. */
@@ -121,6 +123,7 @@ export function connectPeer(address: string, tls: PeerTls, faults: Faults): Peer
         memoryBytes: BigInt(options.memoryBytes),
         diskBytes: BigInt(options.diskBytes),
         sourceAddress: options.sourceAddress,
+        token: options.token,
       });
       return { ...answer, facts: factsFromWire(answer.facts) };
     },

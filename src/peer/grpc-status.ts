@@ -48,8 +48,11 @@ export function fromServiceError(error: ServiceError, call: string): UmsError {
 function unnamed(error: ServiceError): ErrorCode {
   if (error.code === status.DEADLINE_EXCEEDED) return "ERR_DEADLINE";
   if (error.code === status.CANCELLED) return "ERR_CANCELLED";
-  // The reason of our own check of the server's name (transfer/security.ts), as grpc-js passes it on.
+  // The reason of our own check of the server's name (supervisor/peer-link.ts), as grpc-js passes it on.
   if (/UmsError: the peer is "/.test(error.details)) return "ERR_PEER_IDENTITY";
+  if (/UmsError: the peer "[^"]*" is not in UMS_ALLOW_TO/.test(error.details)) {
+    return "ERR_NOT_ALLOWED";
+  }
   const untrusted = /certificate|SSL|TLS|self-signed|issuer|EPROTO|alert/i;
   if (error.code === status.UNAVAILABLE) {
     return untrusted.test(error.details) ? "ERR_PEER_UNTRUSTED" : "ERR_PEER_UNREACHABLE";

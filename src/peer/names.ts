@@ -1,6 +1,7 @@
 /**
  * Who a certificate speaks for: a URI in its subject alternative names, `ums://peer/NAME` for an
- * outer container and `ums://operator/NAME` for a person or a tool that only gives orders.
+ * outer container, `ums://operator/NAME` for a person or a tool that gives orders and
+ * `ums://observer/NAME` for one that only looks.
  * Host names are not identities here: outer containers get new addresses all the time.
  */
 import type { PeerIdentity, PeerRole } from "../transfer/security.js";
@@ -20,7 +21,7 @@ export function formatIdentity({ role, name }: PeerIdentity): string {
   return `${identityScheme}${role}/${name}`;
 }
 
-/** Reads such a URI; undefined when it is not exactly one of the two forms. */
+/** Reads such a URI; undefined when it is not exactly one of the three forms. */
 export function parseIdentityUri(uri: string): PeerIdentity | undefined {
   const [role, name, ...rest] = uri.slice(identityScheme.length).split("/");
   if (!uri.startsWith(identityScheme) || rest.length > 0) return undefined;
@@ -30,5 +31,5 @@ export function parseIdentityUri(uri: string): PeerIdentity | undefined {
 }
 
 function isRole(text: string): text is PeerRole {
-  return text === "peer" || text === "operator";
+  return text === "peer" || text === "operator" || text === "observer";
 }

@@ -14,13 +14,14 @@ import type { Config } from "../config.js";
 import type { Engine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
 import type { PlaceBoard } from "../frontman/place.js";
-import { localOperator, requireRole } from "../grpc/identity.js";
+import { authenticateBy, localOperator } from "../grpc/identity.js";
 import { createMigrationService, type DrainRelayOptions } from "../grpc/migration-service.js";
 import { createPeerService } from "../grpc/peer-service.js";
 import { type GrpcServer, listenLocal, listenNetwork } from "../grpc/server.js";
 import { poll } from "../lib/deadline.js";
 import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
+import { matcherOf } from "../lib/patterns.js";
 import type { DestinationRunner } from "../migration/destination-role.js";
 import { createDestinationRunner } from "../migration/destination-runner.js";
 import type { Journal } from "../migration/journal.js";
@@ -34,9 +35,11 @@ import {
 } from "../migration/source-state.js";
 import type { NestedService } from "../nested/service.js";
 import { type IdentityStore, openIdentity } from "../peer/identity.js";
+import type { TokenOrder } from "../peer/token.js";
 import type { Facts, MountSpec, ServiceSpec } from "../spec.js";
 import { type DataServer, listenData } from "../transfer/server.js";
 import { type Announcer, arrivalIn } from "./announce.js";
+import { type Authorisation, openAuthorisation } from "./authorisation.js";
 import type { DataPlane } from "./data-plane.js";
 import type { Ownership } from "./ownership.js";
 import { createPeerLinks, type PeerLinks } from "./peer-link.js";
@@ -90,7 +93,10 @@ export interface Migration {
 
 export async function openMigration(deps: MigrationDeps): Promise<Migration> {
   const facts = await probeFacts(umsVersion());
-  const opened = new OpenMigration(deps, facts, openIdentityIfThere(deps.config, deps.log));
+  const identity = openIdentityIfThere(deps.config, deps.log);
+  const authorisation =
+    identity === undefined ? undefined : await openAuthorisation(deps.config, identity);
+  const opened = new OpenMigration(deps, facts, identity, authorisation);
   await opened.start();
   return opened;
 }
@@ -108,6 +114,7 @@ class OpenMigration implements Migration {
     private readonly deps: MigrationDeps,
     private readonly facts: Facts,
     private readonly identity: IdentityStore | undefined,
+    private readonly authorisation: Authorisation | undefined,
   ) {
     const { log, plane } = deps;
     this.relaying = createRelaying({
@@ -134,6 +141,7 @@ class OpenMigration implements Migration {
         journal,
         log,
         faults: deps.faults,
+        admit: async (arrival) => this.needAuthorisation().admit(arrival),
         side: createContainerDestination({
           service,
           engine,
@@ -227,6 +235,7 @@ class OpenMigration implements Migration {
         faults,
         ownPeerPort: config.UMS_PEER_PORT,
         connect: (destination) => this.needLinks().connect(destination),
+        isDestinationAllowed: matcherOf(config.UMS_ALLOW_TO),
         onState: (next) => {
           this.announcePlace(next.phase);
           if (next.phase !== "RETIRED") return;
@@ -288,15 +297,16 @@ class OpenMigration implements Migration {
       source: () => this.needSource(),
       isOurs: (name: string) => this.isOurs(name),
       drainRelay: (options: DrainRelayOptions) => this.relaying.drain(options),
+      status: () => this.status(),
+      issueToken: async (order: TokenOrder) => this.needAuthorisation().issueToken(order),
     };
-    const status = () => this.status();
     this.servers.push(
       await listenLocal(localSocketPath, {
-        migration: createMigrationService({ ...operator, status, authorize: localOperator }),
+        migration: createMigrationService({ ...operator, authenticate: localOperator }),
       }),
     );
-    const { identity } = this;
-    if (identity === undefined) return;
+    const { identity, authorisation } = this;
+    if (identity === undefined || authorisation === undefined) return;
     const data = await listenData({
       host: anyAddress(),
       port: config.UMS_DATA_PORT,
@@ -309,14 +319,11 @@ class OpenMigration implements Migration {
         log[code === "ERR_CANCELLED" ? "debug" : "warn"]({ code, remote }, message),
     });
     this.servers.push(data);
+    const authenticate = authenticateBy(identity);
     const services = {
-      migration: createMigrationService({
-        ...operator,
-        status,
-        authorize: requireRole(identity, "operator"),
-      }),
+      migration: createMigrationService({ ...operator, authenticate }),
       peer: createPeerService({
-        authorize: requireRole(identity, "peer"),
+        authenticate,
         destination: this.destination,
         departure: (migrationId) => {
           const record = journal.find("source", migrationId);
@@ -329,7 +336,9 @@ class OpenMigration implements Migration {
     };
     const host = anyAddress() === "::" ? "[::]" : anyAddress();
     const address = { host, port: config.UMS_PEER_PORT };
-    this.servers.push(await listenNetwork(address, identity.current(), services));
+    this.servers.push(
+      await listenNetwork(address, identity.current(), services, authorisation.roles),
+    );
     log.info({ peerPort: config.UMS_PEER_PORT, dataPort: data.port }, "Migration Interface open");
   }
 
@@ -390,13 +399,20 @@ class OpenMigration implements Migration {
   }
 
   private needLinks(): PeerLinks {
-    if (this.links === undefined) {
-      throw new UmsError("ERR_PKI", "this outer container has no certificates", {
-        hint: "make them with `ums pki issue` and mount them at UMS_TLS_DIR",
-      });
-    }
+    if (this.links === undefined) throw noCertificates();
     return this.links;
   }
+
+  private needAuthorisation(): Authorisation {
+    if (this.authorisation === undefined) throw noCertificates();
+    return this.authorisation;
+  }
+}
+
+function noCertificates(): UmsError {
+  return new UmsError("ERR_PKI", "this outer container has no certificates", {
+    hint: "make them with `ums pki issue` and mount them at UMS_TLS_DIR",
+  });
 }
 
 function openIdentityIfThere(config: Config, log: Logger): IdentityStore | undefined {

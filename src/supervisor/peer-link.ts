@@ -1,5 +1,7 @@
 /** Connections to other supervisors. */
+import type { X509Certificate } from "node:crypto";
 import type { Duplex } from "node:stream";
+import { UmsError } from "../errors.js";
 import type { Faults } from "../lib/faults.js";
 import type { DestinationAddress, PeerLink } from "../migration/source-attempt.js";
 import { resolveAddress } from "../peer/address.js";
@@ -12,7 +14,7 @@ import {
 } from "../peer/client.js";
 import type { IdentityStore } from "../peer/identity.js";
 import { openDataStream } from "../transfer/client.js";
-import { serverIdentityCheck } from "../transfer/security.js";
+import { expectPeer } from "../transfer/security.js";
 
 export interface PeerLinks {
   /** Resolves and pins the address, checks the identity. @throws ERR_PEER_*, ERR_CONFIG_INVALID */
@@ -23,40 +25,63 @@ export interface PeerLinks {
   openRelay(destination: DestinationAddress, ref: Ref): Promise<Duplex>;
 }
 
+interface OpenPeer {
+  peer: Peer;
+  /** IP address. */
+  host: string;
+  /** Of the peer's certificate, as soon as it is known. */
+  name(): string | undefined;
+}
+
 export function createPeerLinks(
   identity: IdentityStore,
   ownAddresses: () => readonly string[],
   onUnreachable: (error: unknown) => void,
   faults: Faults,
 ): PeerLinks {
-  async function open(destination: DestinationAddress): Promise<{ peer: Peer; host: string }> {
+  async function open(destination: DestinationAddress): Promise<OpenPeer> {
     const { host, port } = await resolveAddress(destination.address, {
       own: ownAddresses(),
     });
     const own = identity.current();
+    // Whoever answers first is the one: no later connection of this link goes to another.
+    let name = destination.name;
+    const checkServerIdentity = (_host: string, certificate: Pick<X509Certificate, "raw">) => {
+      try {
+        const found = own.identify(certificate);
+        expectPeer(found, name);
+        expectAllowed(found.name, destination);
+        name = found.name;
+        return undefined;
+      } catch (error) {
+        return UmsError.from(error);
+      }
+    };
     const tls: PeerTls = {
       ca: Buffer.from(own.ca),
       cert: Buffer.from(own.cert),
       key: Buffer.from(own.key),
-      checkServerIdentity: serverIdentityCheck(own, destination.name) as never,
+      checkServerIdentity: checkServerIdentity as never,
     };
     const target = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-    return { peer: connectPeer(target, tls, faults), host };
+    return { peer: connectPeer(target, tls, faults), host, name: () => name };
   }
 
   async function connect(destination: DestinationAddress): Promise<PeerLink> {
-    const { peer, host } = await open(destination);
+    const { peer, host, name } = await open(destination);
     return {
       peer,
-      openStream: (port, header, signal) =>
-        openDataStream({
+      openStream: (port, header, signal) => {
+        const expectedPeer = name();
+        return openDataStream({
           host,
           port,
           header,
           ...(signal === undefined ? {} : { signal }),
           tls: () => identity.current(),
-          ...(destination.name === undefined ? {} : { expectedPeer: destination.name }),
-        }),
+          ...(expectedPeer === undefined ? {} : { expectedPeer }),
+        });
+      },
       close: () => peer.close(),
     };
   }
@@ -85,4 +110,10 @@ export function createPeerLinks(
       }
     },
   };
+}
+
+/** peer/grpc-status.ts knows the message, because only that comes back from the TLS connection. */
+function expectAllowed(name: string, { isAllowed = () => true }: DestinationAddress): void {
+  if (isAllowed(name)) return;
+  throw new UmsError("ERR_NOT_ALLOWED", `the peer "${name}" is not in UMS_ALLOW_TO`);
 }

@@ -6,7 +6,8 @@ import { constants, type X509Certificate } from "node:crypto";
 import type { ConnectionOptions, SecureContextOptions } from "node:tls";
 import { UmsError } from "../errors.js";
 
-export type PeerRole = "peer" | "operator";
+/** `observer`: may look at what an operator may order. */
+export type PeerRole = "peer" | "operator" | "observer";
 
 /** Whom a certificate speaks for. */
 export interface PeerIdentity {

@@ -3,6 +3,7 @@ import { PassThrough } from "node:stream";
 import type { DestinationSide, SourceSide } from "../../src/approach/contract.js";
 import { noFaults } from "../../src/lib/faults.js";
 import { silentLogger } from "../../src/lib/log.js";
+import type { Admit } from "../../src/migration/admission.js";
 import type { DestinationRunner } from "../../src/migration/destination-role.js";
 import { createDestinationRunner } from "../../src/migration/destination-runner.js";
 import {
@@ -141,6 +142,7 @@ export async function openFakeSource(
       journal: recorded(journal, events),
       ownPeerPort: 9750,
       connect: async () => link,
+      isDestinationAllowed: () => true,
       onState: () => {},
     },
     state,
@@ -160,7 +162,7 @@ export interface FakeDestinationEnd {
 export async function openFakeDestination(
   directory: string,
   events: Events,
-  options: { side?: FakeDestination; leaseMs?: number } = {},
+  options: { side?: FakeDestination; leaseMs?: number; admit?: Admit } = {},
 ): Promise<FakeDestinationEnd> {
   const journal = await openJournal(`${directory}/destination-journal`);
   const last = journal.lastOf("destination");
@@ -169,6 +171,7 @@ export async function openFakeDestination(
   const runner = createDestinationRunner(
     {
       side,
+      admit: options.admit ?? (async () => ({})),
       log: silentLogger(),
       faults: noFaults,
       journal: recorded(journal, events),
@@ -198,9 +201,10 @@ export function fakePeer(events: Events, destination: () => DestinationRunner): 
     resetFlows: async () => 0,
     async reserve(ref: Ref, options: ReserveOptions) {
       await events.step("peer.reserve");
-      const { facts, ...departure } = options;
+      const { facts, token, ...departure } = options;
       const source = { address: "source:9750", name: "a" };
-      const room = await destination().reserve({ ref, departure, facts, source });
+      const arrival = { ref, departure, facts, source, token, thumbprint: "thumbprint-of-a" };
+      const room = await destination().reserve(arrival);
       return { ...room, dataPort: 9751 };
     },
     async provision(ref) {
@@ -236,6 +240,7 @@ function recorded(journal: Journal, events: Events): Journal {
     },
     lastOf: (role) => journal.lastOf(role),
     find: (role, migrationId) => journal.find(role, migrationId),
+    usedFor: (tokenId) => journal.usedFor(tokenId),
     close: () => journal.close(),
     async append(entry) {
       await events.step(`record ${entry.state.phase}`);

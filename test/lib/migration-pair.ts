@@ -1,5 +1,6 @@
 /** A source's and a destination's runner, one calling the other in memory, over real journals. */
 import { poll, sleep, within } from "../../src/lib/deadline.js";
+import type { Admit } from "../../src/migration/admission.js";
 import type { MigrationResult } from "../../src/migration/report.js";
 import {
   Events,
@@ -18,7 +19,7 @@ export interface Pair {
   events: Events;
   source: FakeSourceEnd;
   destination: FakeDestinationEnd;
-  migrate(downtimeBudgetMs?: number): Promise<MigrationResult>;
+  migrate(downtimeBudgetMs?: number, token?: string): Promise<MigrationResult>;
   /** As after a crash of the supervisor: a new runner over the same journal. */
   restartSource(): Promise<void>;
   restartDestination(): Promise<void>;
@@ -35,7 +36,7 @@ export async function phaseOf(end: FakeSourceEnd, phase: string): Promise<void> 
 /** Makes a pair for `use` and closes it afterwards. */
 export async function withPair(
   use: (pair: Pair) => Promise<void>,
-  options: { leaseMs?: number } = {},
+  options: { leaseMs?: number; admit?: Admit } = {},
 ): Promise<void> {
   await withDirectory(async (directory) => {
     const events = new Events();
@@ -44,8 +45,8 @@ export async function withPair(
       events,
       source: await openFakeSource(directory, events, peer),
       destination: await openFakeDestination(directory, events, options),
-      async migrate(downtimeBudgetMs = 10_000) {
-        const request = { destination: fakeDestination, downtimeBudgetMs };
+      async migrate(downtimeBudgetMs = 10_000, token = "") {
+        const request = { destination: fakeDestination, downtimeBudgetMs, token };
         const report = await pair.source.runner.migrate(request);
         return within(endTimeoutMs, "the end of the migration", report.ended());
       },

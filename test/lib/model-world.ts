@@ -104,6 +104,7 @@ export function asJournal(model: ModelJournal): Journal {
     last: model.lastRole === undefined ? undefined : record(model.lastRole),
     lastOf: record,
     find: () => undefined,
+    usedFor: () => undefined,
     append: () => Promise.reject(new TypeError("the model writes by itself")),
     close: () => Promise.resolve(),
   };

@@ -26,7 +26,7 @@ import { freeBytes } from "../../sync/measure.js";
 import { createTreeReceiver, flushTree, type TreeReceiver } from "../../sync/rsync-receiver.js";
 import type { FileTree } from "../../sync/tree.js";
 import {
-  type Departure,
+  type AdmittedDeparture,
   type DestinationSide,
   dumpTimeoutMs,
   type StreamKind,
@@ -76,6 +76,7 @@ export function createContainerDestination(deps: ContainerDestinationDeps): Dest
 
 class ContainerDestination implements DestinationSide {
   private spec: ServiceSpec | undefined;
+  private maxPagesBytes: number | undefined;
   private paths: NestedPaths | undefined;
   private pending: PendingRestore | undefined;
   private checkpoint: CheckpointReceiver | undefined;
@@ -94,7 +95,7 @@ class ContainerDestination implements DestinationSide {
     return Promise.resolve(this.deps.facts);
   }
 
-  async reserve({ spec, memoryBytes, diskBytes }: Departure) {
+  async reserve({ spec, memoryBytes, diskBytes, maxMemoryBytes }: AdmittedDeparture) {
     await this.settling;
     const { engine } = this.deps;
     const { dataRoot } = await engine.info();
@@ -104,6 +105,7 @@ class ContainerDestination implements DestinationSide {
     const mounts = spec.mounts.map((mount) => this.placeMount(mount));
     if (!(await this.deps.isReturning(spec.serviceId))) await requireEmpty(mounts);
     this.spec = { ...spec, mounts };
+    this.maxPagesBytes = maxMemoryBytes;
     const image = await engine.inspectImage(spec.image.id);
     const knownLayers = presentLayers(spec.image.layers, await engine.listImageLayers());
     this.image = image === undefined ? deferred() : undefined;
@@ -147,6 +149,7 @@ class ContainerDestination implements DestinationSide {
       imagesDir,
       workDir,
       maxFilesBytes,
+      maxPagesBytes: this.maxPagesBytes,
       dumpTimeoutMs,
     });
     this.started = this.deps.service.start();

@@ -347,7 +347,12 @@ test("a migration that was here is never reserved again", async () => {
     const peer = fakePeer(events, () => destination.runner);
     const ref = { migrationId: source.runner.state.migrationId ?? "", epoch: 2 };
     const facts = await destination.side.facts();
-    const late = { facts, spec: {} as never, memoryBytes: 1, diskBytes: 1, sourceAddress: "" };
+    const late = {
+      ...{ facts, spec: {} as never, memoryBytes: 1 },
+      diskBytes: 1,
+      sourceAddress: "",
+      token: "",
+    };
     await rejectsWith("ERR_EPOCH_STALE", peer.reserve(ref, late));
     assert.is(destination.runner.state.phase, "REFUSED");
   });

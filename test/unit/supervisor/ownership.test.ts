@@ -77,6 +77,7 @@ function journalOf(...entries: JournalEntry[]): Journal {
     last: records.at(-1),
     lastOf: newest,
     find: () => undefined,
+    usedFor: () => undefined,
     append: () => Promise.reject(new TypeError("only read")),
     close: () => Promise.resolve(),
   };

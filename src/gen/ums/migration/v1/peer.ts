@@ -44,6 +44,8 @@ export interface ReserveRequest {
    * unknown.
    */
   sourceAddress: string;
+  /** Issued by the destination; empty: its allow-list decides. */
+  token: string;
 }
 
 export interface ReserveResponse {
@@ -213,7 +215,15 @@ export const MigrationRef: MessageFns<MigrationRef> = {
 };
 
 function createBaseReserveRequest(): ReserveRequest {
-  return { migration: undefined, spec: undefined, facts: undefined, memoryBytes: 0n, diskBytes: 0n, sourceAddress: "" };
+  return {
+    migration: undefined,
+    spec: undefined,
+    facts: undefined,
+    memoryBytes: 0n,
+    diskBytes: 0n,
+    sourceAddress: "",
+    token: "",
+  };
 }
 
 export const ReserveRequest: MessageFns<ReserveRequest> = {
@@ -241,6 +251,9 @@ export const ReserveRequest: MessageFns<ReserveRequest> = {
     }
     if (message.sourceAddress !== "") {
       writer.uint32(50).string(message.sourceAddress);
+    }
+    if (message.token !== "") {
+      writer.uint32(58).string(message.token);
     }
     return writer;
   },
@@ -304,6 +317,14 @@ export const ReserveRequest: MessageFns<ReserveRequest> = {
             }
 
             message.sourceAddress = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.token = reader.string();
             continue;
           }
         }
