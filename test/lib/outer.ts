@@ -16,6 +16,7 @@ import type { ResultView, ServiceStatus } from "../../src/migration/view.js";
 import { serviceName } from "../../src/nested/names.js";
 import { readIdentity } from "../../src/peer/identity.js";
 import { initAuthority, issueCertificate } from "../../src/peer/pki.js";
+import type { PeerRole } from "../../src/transfer/security.js";
 import { type CommandResult, finish } from "./command.js";
 import { plainOuterImage } from "./outer-image.js";
 
@@ -87,7 +88,9 @@ export interface OuterLab {
   /** A named volume that ends with the lab. */
   volume(name: string): Promise<string>;
   /** Orders by gRPC, for what must come at the right moment; to be closed. */
-  operate(outer: OuterContainer): Promise<OperatorClient>;
+  operate(outer: OuterContainer, as?: { name: string; role?: PeerRole }): Promise<OperatorClient>;
+  /** What the supervisor has logged. */
+  log(outer: OuterContainer): Promise<string>;
   close(): Promise<void>;
 }
 
@@ -128,13 +131,12 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
       await run(["docker", "volume", "create", "--label", `${label}=${prefix}`, name]);
       return name;
     },
-    async operate(outer) {
-      const out = join(directory, "operator");
-      if (!existsSync(out)) {
-        await issueCertificate({ directory: authority, name: "operator", role: "operator", out });
-      }
+    async operate(outer, { name, role = "operator" } = { name: "operator" }) {
+      const out = join(directory, `${role}-${name}`);
+      if (!existsSync(out)) await issueCertificate({ directory: authority, name, role, out });
       return connectRemote(outer.peerAddress, readIdentity(out));
     },
+    log: async ({ name }) => (await finish(["docker", "logs", name])).stderr,
     async close() {
       await removeLabelled(prefix);
       await rm(directory, { recursive: true, force: true });
