@@ -66,10 +66,12 @@ export async function resolveAddress(
   return { host: address, port };
 }
 
-/** Why an IP address cannot be a peer's, or undefined. */
+/** Why an IP address cannot be a peer's, or undefined. Also where it hides in an IPv6 address. */
 export function refuseAddress(address: string, options: ResolveOptions = {}): string | undefined {
+  const hidden = embeddedIpv4(address);
+  if (hidden !== undefined) return refuseAddress(hidden, options);
   const family = isIPv6(address) ? "ipv6" : "ipv4";
-  for (const { reason, list } of refusedRanges()) {
+  for (const { reason, list } of refusedRanges) {
     if (list.check(address, family)) return reason;
   }
   if (options.allowOwn === true) return undefined;
@@ -77,28 +79,69 @@ export function refuseAddress(address: string, options: ResolveOptions = {}): st
   return undefined;
 }
 
+const refusedRanges = [
+  { reason: "the unspecified address", list: blockList(["0.0.0.0/8", "::/128"]) },
+  { reason: "a link-local or metadata address", list: blockList(linkLocal()) },
+  {
+    reason: "a multicast or broadcast address",
+    list: blockList(["224.0.0.0/4", "255.255.255.255/32", "ff00::/8"]),
+  },
+];
+
 /**
- * BlockList compares IPv4-mapped IPv6 addresses (::ffff:a.b.c.d) with the IPv4 rules by itself, so
- * writing an address that way gets round none of these.
+ * Link-local, which most metadata services of clouds are, and those that are not: Alibaba, Oracle,
+ * Azure's wire server, AWS and Google over IPv6. fec0::/10 is site-local, deprecated by RFC 3879.
  */
-function refusedRanges(): { reason: string; list: BlockList }[] {
-  const unspecified = new BlockList();
-  unspecified.addSubnet("0.0.0.0", 8);
-  unspecified.addAddress("::", "ipv6");
-  const linkLocal = new BlockList();
-  linkLocal.addSubnet("169.254.0.0", 16);
-  linkLocal.addSubnet("fe80::", 10, "ipv6");
-  // The AWS metadata service over IPv6; the others are link-local.
-  linkLocal.addAddress("fd00:ec2::254", "ipv6");
-  const multicast = new BlockList();
-  multicast.addSubnet("224.0.0.0", 4);
-  multicast.addAddress("255.255.255.255");
-  multicast.addSubnet("ff00::", 8, "ipv6");
+function linkLocal(): string[] {
+  const metadata = ["100.100.100.200/32", "192.0.0.192/32", "168.63.129.16/32"];
   return [
-    { reason: "the unspecified address", list: unspecified },
-    { reason: "a link-local or metadata address", list: linkLocal },
-    { reason: "a multicast or broadcast address", list: multicast },
+    ...["169.254.0.0/16", "fe80::/10", "fec0::/10"],
+    ...metadata,
+    ...["fd00:ec2::/32", "fd20:ce::254/128"],
   ];
+}
+
+function blockList(subnets: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const subnet of subnets) {
+    const [network = "", prefix = ""] = subnet.split("/");
+    list.addSubnet(network, Number(prefix), isIPv6(network) ? "ipv6" : "ipv4");
+  }
+  return list;
+}
+
+/**
+ * The IPv4 address that packets for this IPv6 address end at: IPv4-mapped (::ffff:0:0/96),
+ * IPv4-compatible (::/96, RFC 4291), translated (64:ff9b::/96, RFC 6052), 6to4 (2002::/16, RFC
+ * 3056). `::` and `::1` are no such addresses.
+ */
+function embeddedIpv4(address: string): string | undefined {
+  if (!isIPv6(address)) return undefined;
+  const words = wordsOf(address);
+  const [first = 0, second = 0] = words;
+  if (first === 0x2002) return dotted(words.slice(1, 3));
+  const [sixth = 0, high = 0, low = 0] = words.slice(5);
+  const isZero = words.slice(0, 5).every((word) => word === 0);
+  const isMapped = isZero && sixth === 0xffff;
+  const isCompatible = isZero && sixth === 0 && (high !== 0 || low > 1);
+  const isTranslated =
+    first === 0x64 && second === 0xff9b && words.slice(2, 6).every((word) => word === 0);
+  return isMapped || isCompatible || isTranslated ? dotted([high, low]) : undefined;
+}
+
+/** The eight words of an IPv6 address, however it is written; a zone (`%eth0`) is left out. */
+function wordsOf(address: string): number[] {
+  // The URL parser writes every form in one: hexadecimal, at most one `::` (WHATWG URL, 3.5).
+  const { hostname } = new URL(`http://[${address.replace(/%.*$/, "")}]`);
+  const [head = "", tail] = hostname.slice(1, -1).split("::");
+  const parse = (part: string) => (part === "" ? [] : part.split(":").map((w) => parseInt(w, 16)));
+  if (tail === undefined) return parse(head);
+  const [before, after] = [parse(head), parse(tail)];
+  return [...before, ...Array<number>(8 - before.length - after.length).fill(0), ...after];
+}
+
+function dotted(words: readonly number[]): string {
+  return words.flatMap((word) => [word >> 8, word & 0xff]).join(".");
 }
 
 function ownRange(own: readonly string[]): BlockList {

@@ -29,6 +29,31 @@ test("addresses that are nobody's, everybody's or our own are refused, however w
     ["169.254.169.254", "metadata"],
     ["::ffff:169.254.169.254", "metadata"],
     ["::ffff:a9fe:a9fe", "metadata"],
+    ["0:0:0:0:0:ffff:169.254.169.254", "metadata"],
+    ["::169.254.169.254", "metadata"],
+    ["64:ff9b::169.254.169.254", "metadata"],
+    ["64:ff9b::a9fe:a9fe", "metadata"],
+    ["2002:a9fe:a9fe::1", "metadata"],
+    ["100.100.100.200", "metadata"],
+    ["192.0.0.192", "metadata"],
+    ["168.63.129.16", "metadata"],
+    ["fd20:ce::254", "metadata"],
+    ["fd00:ec2::23", "metadata"],
+    ["fe80::1%eth0", "link-local"],
+    ["fec0::1", "link-local"],
+    ["0:0:0:0:0:0:0:0", "unspecified"],
+    ["::ffff:0.0.0.0", "unspecified"],
+    ["::ffff:224.0.0.1", "multicast"],
+    ["::ffff:255.255.255.255", "broadcast"],
+    ["239.255.255.255", "multicast"],
+    ["ff0e::1", "multicast"],
+    ["0:0:0:0:0:0:0:1", "this container"],
+    ["::ffff:127.0.0.1", "this container"],
+    ["::ffff:7f00:1", "this container"],
+    ["::127.0.0.1", "this container"],
+    ["64:ff9b::10.0.0.5", "this container"],
+    ["2002:a00:5::1", "this container"],
+    ["2001:DB8:0:0::5", "this container"],
     ["fe80::1", "link-local"],
     ["febf::1", "link-local"],
     ["fd00:ec2::254", "metadata"],
@@ -45,8 +70,10 @@ test("addresses that are nobody's, everybody's or our own are refused, however w
   for (const [address, reason] of refused) {
     assert.match(refuseAddress(address, options) ?? "accepted", reason, address);
   }
-  for (const address of ["10.0.0.6", "172.17.0.2", "192.0.2.1", "fd00::1", "2001:db8::6"]) {
-    assert.is(refuseAddress(address, options), undefined);
+  const fine = ["10.0.0.6", "172.17.0.2", "192.0.2.1", "169.253.1.1", "100.64.0.1", "223.1.1.1"];
+  const fine6 = ["fd00::1", "2001:db8::6", "::ffff:10.0.0.6", "64:ff9b::10.0.0.6", "2002:a00:6::1"];
+  for (const address of [...fine, ...fine6]) {
+    assert.is(refuseAddress(address, options), undefined, address);
   }
 });
 
@@ -64,6 +91,12 @@ test("what a name resolves to is checked and pinned", async () => {
   const address = await resolveAddress("localhost:77", { allowOwn: true });
   assert.ok(["127.0.0.1", "::1"].includes(address.host));
   assert.is(address.port, 77);
+});
+
+test("an address is refused in brackets, and in the odd forms a resolver takes", async () => {
+  for (const text of ["[fe80::1]:9750", "[::ffff:169.254.169.254]", "0xa9fea9fe", "0"]) {
+    await rejectsWith("ERR_CONFIG_INVALID", resolveAddress(text));
+  }
 });
 
 test("a name that does not resolve is unreachable", async () => {
