@@ -50,7 +50,7 @@ export function createCheckpointReceiver(options: CheckpointReceiverOptions): Ch
         const server = startPageServer(options);
         opened.push(server);
         const totals = await relayToPageServer(stream, server.socket, {
-          onProgress: atMost(options.maxPagesBytes),
+          onProgress: pageLimit(options.maxPagesBytes),
         });
         await server.finished();
         return pagesEntry(totals);
@@ -73,7 +73,8 @@ export function createCheckpointReceiver(options: CheckpointReceiverOptions): Ch
 /** Of CRIU's page protocol: a message for every run of pages. */
 const protocolShare = 1 / 64;
 
-function atMost(maxPagesBytes = Number.POSITIVE_INFINITY): (bytes: number) => void {
+/** Throws ERR_NO_ROOM when more has come; exported for tests. */
+export function pageLimit(maxPagesBytes = Number.POSITIVE_INFINITY): (bytes: number) => void {
   return (bytes) => {
     if (bytes <= maxPagesBytes * (1 + protocolShare)) return;
     throw new UmsError(

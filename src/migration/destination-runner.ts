@@ -94,15 +94,14 @@ class Runner implements DestinationRunner {
   }
 
   async reserve(arrival: Arrival): Promise<Room> {
-    const answered = this.answered(arrival);
-    if (answered !== undefined) return answered;
-    const admission = await this.deps.admit(arrival);
-    // One after another: two sources may ask at once, and the side keeps what it was asked last.
-    const next = this.reserving.then(
-      () => this.answered(arrival) ?? this.doReserve(arrival, admission),
-    );
-    this.reserving = next.catch(() => undefined);
-    return next;
+    try {
+      return await this.admitAndReserve(arrival);
+    } catch (thrown) {
+      // Who knocks and is turned away is for this side's owner to know.
+      const { code, message } = UmsError.from(thrown);
+      this.deps.log.warn({ code, source: arrival.source.name, ...arrival.ref }, message);
+      throw thrown;
+    }
   }
 
   async provision(ref: Ref): Promise<{ keptMounts: string[] }> {
@@ -188,6 +187,18 @@ class Runner implements DestinationRunner {
     if (!this.isCurrent(ref) || !isReceiving(this.state.phase)) return undefined;
     this.lease.renew();
     return this.room;
+  }
+
+  private async admitAndReserve(arrival: Arrival): Promise<Room> {
+    const answered = this.answered(arrival);
+    if (answered !== undefined) return answered;
+    const admission = await this.deps.admit(arrival);
+    // One after another: two sources may ask at once, and the side keeps what it was asked last.
+    const next = this.reserving.then(
+      () => this.answered(arrival) ?? this.doReserve(arrival, admission),
+    );
+    this.reserving = next.catch(() => undefined);
+    return next;
   }
 
   private async doReserve(arrival: Arrival, admission: Admission): Promise<Room> {

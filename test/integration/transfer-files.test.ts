@@ -3,6 +3,7 @@ import { once } from "node:events";
 import { connect, createServer, type Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import * as assert from "uvu/assert";
+import { pageLimit } from "../../src/checkpoint/receive.js";
 import { UmsError } from "../../src/errors.js";
 import { poll, within } from "../../src/lib/deadline.js";
 import { readBytes } from "../../src/transfer/bytes.js";
@@ -11,7 +12,7 @@ import type { StreamHeader } from "../../src/transfer/frame.js";
 import type { Manifest } from "../../src/transfer/manifest.js";
 import { relayFromDump, relayToPageServer } from "../../src/transfer/relay.js";
 import { listen, wait, withServer } from "../lib/data-channel.js";
-import { rejectsWith } from "../lib/errors.js";
+import { rejectsWith, throwsWith } from "../lib/errors.js";
 import { collector, streamOf } from "../lib/streams.js";
 import { suite } from "../lib/suite.js";
 
@@ -90,6 +91,49 @@ test("a page stream passes both relays, its answer comes back, and both count th
     relay.close();
   });
   pageServer.close();
+});
+
+test("more memory than was granted does not get through", async () => {
+  const grantedBytes = 1_000_000;
+  let takenBytes = 0;
+  const pageServer = createServer({ allowHalfOpen: true }, (socket) =>
+    socket
+      .on("error", () => undefined)
+      .on("data", ({ length }) => {
+        takenBytes += length;
+      }),
+  );
+  const pageServerPort = await listen(pageServer);
+  let destination: Promise<unknown> = Promise.resolve();
+  const onStream = (_header: StreamHeader, stream: Duplex) => {
+    const local = connect({ port: pageServerPort, host: "127.0.0.1", allowHalfOpen: true });
+    const onProgress = pageLimit(grantedBytes);
+    destination = relayToPageServer(stream, local, { onProgress }).catch((error) => error);
+  };
+  await withServer({ onStream }, async ({ open }) => {
+    const channel = await open();
+    const relay = createServer({ allowHalfOpen: true });
+    const port = await listen(relay);
+    const dump = connect(port, "127.0.0.1").on("error", () => undefined);
+    const [local] = (await once(relay, "connection")) as [Socket];
+    const source = relayFromDump(local, channel).catch((error) => error);
+    dump.write(randomBytes(20_000_000));
+    const refused = (await within(5_000, "destination", destination)) as UmsError;
+    assert.is(refused.code, "ERR_NO_ROOM", refused.message);
+    assert.instance(await within(5_000, "source", source), UmsError);
+    assert.ok(takenBytes < 2 * grantedBytes, `${takenBytes} bytes reached the page server`);
+    dump.destroy();
+    relay.close();
+  });
+  pageServer.close();
+});
+
+test("as much memory as was granted does", () => {
+  const check = pageLimit(1_000_000);
+  // CRIU's own messages between the pages come on top.
+  check(1_010_000);
+  throwsWith("ERR_NO_ROOM", () => check(1_020_000));
+  pageLimit(undefined)(Number.MAX_SAFE_INTEGER);
 });
 
 test("a dump that dies breaks the relay on both sides", async () => {
