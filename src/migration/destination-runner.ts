@@ -13,6 +13,7 @@ import type { Duplex } from "node:stream";
 import type { StreamKind } from "../approach/contract.js";
 import { UmsError } from "../errors.js";
 import { within } from "../lib/deadline.js";
+import { createSequence } from "../lib/sequence.js";
 import type { Decision, Ref } from "../peer/client.js";
 import type { Flow } from "../spec.js";
 import type { Admission } from "./admission.js";
@@ -56,7 +57,7 @@ export function createDestinationRunner(
 class Runner implements DestinationRunner {
   private handling: Promise<void> = Promise.resolve();
   private effects: Promise<void> = Promise.resolve();
-  private reserving: Promise<unknown> = Promise.resolve();
+  private readonly reserving = createSequence();
   /** What the side is doing for the migration; settles, never rejects. */
   private work: Promise<unknown> = Promise.resolve();
   private preparing: Promise<Decision> | undefined;
@@ -194,11 +195,7 @@ class Runner implements DestinationRunner {
     if (answered !== undefined) return answered;
     const admission = await this.deps.admit(arrival);
     // One after another: two sources may ask at once, and the side keeps what it was asked last.
-    const next = this.reserving.then(
-      () => this.answered(arrival) ?? this.doReserve(arrival, admission),
-    );
-    this.reserving = next.catch(() => undefined);
-    return next;
+    return this.reserving(() => this.answered(arrival) ?? this.doReserve(arrival, admission));
   }
 
   private async doReserve(arrival: Arrival, admission: Admission): Promise<Room> {
