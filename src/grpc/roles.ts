@@ -14,6 +14,7 @@ export const callers: Readonly<Record<string, readonly PeerRole[]>> = {
   "/ums.migration.v1.Migration/Migrate": ["operator"],
   "/ums.migration.v1.Migration/Cancel": ["operator"],
   "/ums.migration.v1.Migration/IssueToken": ["operator"],
+  "/ums.migration.v1.Migration/DrainRelay": ["operator"],
   "/ums.migration.v1.Peer/Reserve": ["peer"],
   "/ums.migration.v1.Peer/Provision": ["peer"],
   "/ums.migration.v1.Peer/Arm": ["peer"],
@@ -21,6 +22,7 @@ export const callers: Readonly<Record<string, readonly PeerRole[]>> = {
   "/ums.migration.v1.Peer/Commit": ["peer"],
   "/ums.migration.v1.Peer/Abort": ["peer"],
   "/ums.migration.v1.Peer/Query": ["peer"],
+  "/ums.migration.v1.Peer/ResetFlows": ["peer"],
   "/grpc.health.v1.Health/Check": ["operator", "observer"],
   "/grpc.health.v1.Health/Watch": ["operator", "observer"],
 };

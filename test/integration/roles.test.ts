@@ -73,6 +73,8 @@ test.before(async () => {
         destination,
         departure: () => undefined,
         dataPort: 1,
+        resetFlows: async () => 0,
+        publicEndpoint: "",
       }),
     },
     { authenticate, isOperatorAllowed: (name) => name !== "mate" },

@@ -57,6 +57,8 @@ export interface MigrateRequest {
   service: string;
   /** Longest freeze accepted, milliseconds; 0: 30,000. */
   downtimeBudgetMs: number;
+  /** Issued by the destination (IssueToken); empty: the destination's allow-list decides. */
+  token: string;
 }
 
 export interface MigrateEvent {
@@ -113,6 +115,27 @@ export interface DrainRelayResponse {
   flows: number;
   /** TCP connections that were reset. */
   resets: number;
+}
+
+export interface IssueTokenRequest {
+  /** Name of the source, as its certificate has it. */
+  source: string;
+  /** SHA-256 of the source's certificate (DER), base64url; empty: any certificate of that name. */
+  certificateThumbprint: string;
+  /** Name or id of the service; empty: any. */
+  service: string;
+  /** Most memory the service may bring, bytes; 0: any. */
+  maxMemoryBytes: bigint;
+  /** Images it may be made of, `sha256:` and the digest of their configuration; none: any. */
+  imageIds: string[];
+  /** 1 to 600; 0: 600. */
+  ttlSeconds: number;
+}
+
+export interface IssueTokenResponse {
+  token: string;
+  /** Milliseconds since 1970, by this outer container's clock. */
+  expiresAtMs: bigint;
 }
 
 function createBaseGetStatusRequest(): GetStatusRequest {
@@ -328,7 +351,7 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
 };
 
 function createBaseMigrateRequest(): MigrateRequest {
-  return { destination: "", destinationName: "", service: "", downtimeBudgetMs: 0 };
+  return { destination: "", destinationName: "", service: "", downtimeBudgetMs: 0, token: "" };
 }
 
 export const MigrateRequest: MessageFns<MigrateRequest> = {
@@ -344,6 +367,9 @@ export const MigrateRequest: MessageFns<MigrateRequest> = {
     }
     if (message.downtimeBudgetMs !== 0) {
       writer.uint32(32).uint32(message.downtimeBudgetMs);
+    }
+    if (message.token !== "") {
+      writer.uint32(42).string(message.token);
     }
     return writer;
   },
@@ -391,6 +417,14 @@ export const MigrateRequest: MessageFns<MigrateRequest> = {
             }
 
             message.downtimeBudgetMs = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.token = reader.string();
             continue;
           }
         }
@@ -977,6 +1011,170 @@ export const DrainRelayResponse: MessageFns<DrainRelayResponse> = {
   },
 };
 
+function createBaseIssueTokenRequest(): IssueTokenRequest {
+  return { source: "", certificateThumbprint: "", service: "", maxMemoryBytes: 0n, imageIds: [], ttlSeconds: 0 };
+}
+
+export const IssueTokenRequest: MessageFns<IssueTokenRequest> = {
+  encode(message: IssueTokenRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.source !== "") {
+      writer.uint32(10).string(message.source);
+    }
+    if (message.certificateThumbprint !== "") {
+      writer.uint32(18).string(message.certificateThumbprint);
+    }
+    if (message.service !== "") {
+      writer.uint32(26).string(message.service);
+    }
+    if (message.maxMemoryBytes !== 0n) {
+      if (BigInt.asUintN(64, message.maxMemoryBytes) !== message.maxMemoryBytes) {
+        throw new globalThis.Error("value provided for field message.maxMemoryBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.maxMemoryBytes);
+    }
+    for (const v of message.imageIds) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.ttlSeconds !== 0) {
+      writer.uint32(48).uint32(message.ttlSeconds);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IssueTokenRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIssueTokenRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.source = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.certificateThumbprint = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.service = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.maxMemoryBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.imageIds.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.ttlSeconds = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseIssueTokenResponse(): IssueTokenResponse {
+  return { token: "", expiresAtMs: 0n };
+}
+
+export const IssueTokenResponse: MessageFns<IssueTokenResponse> = {
+  encode(message: IssueTokenResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.token !== "") {
+      writer.uint32(10).string(message.token);
+    }
+    if (message.expiresAtMs !== 0n) {
+      if (BigInt.asUintN(64, message.expiresAtMs) !== message.expiresAtMs) {
+        throw new globalThis.Error("value provided for field message.expiresAtMs of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.expiresAtMs);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): IssueTokenResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseIssueTokenResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.token = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.expiresAtMs = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 /** What people and coordinators ask of an outer container. */
 export type MigrationService = typeof MigrationService;
 export const MigrationService = {
@@ -1026,6 +1224,16 @@ export const MigrationService = {
     responseSerialize: (value: DrainRelayResponse): Buffer => Buffer.from(DrainRelayResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): DrainRelayResponse => DrainRelayResponse.decode(value),
   },
+  /** Leave for one source to migrate one service here, once (docs/security.md). */
+  issueToken: {
+    path: "/ums.migration.v1.Migration/IssueToken" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: IssueTokenRequest): Buffer => Buffer.from(IssueTokenRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): IssueTokenRequest => IssueTokenRequest.decode(value),
+    responseSerialize: (value: IssueTokenResponse): Buffer => Buffer.from(IssueTokenResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): IssueTokenResponse => IssueTokenResponse.decode(value),
+  },
 } as const;
 
 export interface MigrationServer extends UntypedServiceImplementation {
@@ -1043,6 +1251,8 @@ export interface MigrationServer extends UntypedServiceImplementation {
    * exist go on until they end or the deadline passes.
    */
   drainRelay: handleUnaryCall<DrainRelayRequest, DrainRelayResponse>;
+  /** Leave for one source to migrate one service here, once (docs/security.md). */
+  issueToken: handleUnaryCall<IssueTokenRequest, IssueTokenResponse>;
 }
 
 export interface MigrationClient extends Client {
@@ -1106,6 +1316,22 @@ export interface MigrationClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: DrainRelayResponse) => void,
+  ): ClientUnaryCall;
+  /** Leave for one source to migrate one service here, once (docs/security.md). */
+  issueToken(
+    request: IssueTokenRequest,
+    callback: (error: ServiceError | null, response: IssueTokenResponse) => void,
+  ): ClientUnaryCall;
+  issueToken(
+    request: IssueTokenRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: IssueTokenResponse) => void,
+  ): ClientUnaryCall;
+  issueToken(
+    request: IssueTokenRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: IssueTokenResponse) => void,
   ): ClientUnaryCall;
 }
 
