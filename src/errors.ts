@@ -37,6 +37,7 @@ export const errorCatalogue = {
   ERR_VOLUME_NOT_EMPTY: "conflict",
   ERR_EPOCH_STALE: "conflict",
   ERR_DNS_CONFLICT: "conflict",
+  ERR_NOT_FENCED: "conflict",
   ERR_PEER_VERSION: "unsupported",
   ERR_PEER_INCOMPATIBLE: "unsupported",
   ERR_RESOURCE_UNSUPPORTED: "unsupported",

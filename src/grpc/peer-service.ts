@@ -3,6 +3,7 @@ import { UmsError } from "../errors.js";
 import type { MigrationRef, PeerServer } from "../gen/ums/migration/v1/peer.js";
 import { createRateLimit } from "../lib/rate-limit.js";
 import type { DestinationRunner } from "../migration/destination-role.js";
+import type { DestinationState } from "../migration/destination-state.js";
 import type { SourceState } from "../migration/source-state.js";
 import { answerQuery } from "../migration/source-state.js";
 import type { Decision, Ref } from "../peer/client.js";
@@ -16,6 +17,8 @@ export interface PeerServiceDeps {
   destination: DestinationRunner;
   /** The newest record of a migration away from here, however long ago; undefined: there is none. */
   departure(migrationId: string): SourceState | undefined;
+  /** The same of a migration to here. */
+  arrival(migrationId: string): DestinationState | undefined;
   dataPort: number;
   /** Resets what the peer of this name relays; answers how many connections. */
   resetFlows(peerName: string): Promise<number>;
@@ -97,10 +100,12 @@ export function createPeerService(deps: PeerServiceDeps): PeerServer {
   };
 }
 
-function answerFor({ destination, departure }: PeerServiceDeps, migrationId: string) {
+function answerFor(deps: PeerServiceDeps, migrationId: string) {
+  const { destination, departure, arrival } = deps;
   const { state } = destination;
-  if (state.migrationId === migrationId) {
-    return { state: state.phase, decision: "", manifestDigest: state.digest ?? "" };
+  const arrived = state.migrationId === migrationId ? state : arrival(migrationId);
+  if (arrived !== undefined) {
+    return { state: arrived.phase, decision: "", manifestDigest: arrived.digest ?? "" };
   }
   const record = departure(migrationId);
   const decision = answerQuery(record);

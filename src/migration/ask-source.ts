@@ -1,6 +1,8 @@
 /** Asking a source what it decided about a migration that is PREPARED here. */
+
+import { UmsError } from "../errors.js";
 import { backoffMs } from "../lib/backoff.js";
-import { sleep } from "../lib/deadline.js";
+import { sleep, within } from "../lib/deadline.js";
 import type { Ref } from "../peer/client.js";
 
 export interface SourceAddress {
@@ -25,6 +27,8 @@ export interface DecisionListener {
   onError(error: unknown): void;
 }
 
+/** Longer than a new connection takes, even to a busy machine. */
+const fencedAskTimeoutMs = 3_000;
 const queryBackoff = { initialMs: 500, maxMs: 30_000 };
 
 /**
@@ -47,4 +51,27 @@ export function untilDecided(ask: () => ReturnType<AskSource>, listener: Decisio
   };
   // Only the sleep can reject, and only because of the signal: the runner was closed.
   loop().catch(() => undefined);
+}
+
+/**
+ * Before an operator's word is taken: a source that answers is not dead. A decision it has taken is
+ * passed on as ever. UNKNOWN is not the source's answer but that of another outer container at its
+ * address.
+ * @throws ERR_NOT_FENCED when it answers that it is undecided or has aborted
+ */
+export async function checkFenced(
+  ask: () => ReturnType<AskSource>,
+  listener: Pick<DecisionListener, "onCommit" | "onAbort">,
+): Promise<void> {
+  const question = within(fencedAskTimeoutMs, "the source's answer", ask());
+  const answer = await question.catch(() => undefined);
+  const decision = answer?.decision ?? "UNKNOWN";
+  if (answer === undefined || decision === "UNKNOWN" || decision === "") return;
+  if (decision === "COMMIT") return listener.onCommit(answer.digest);
+  if (decision === "ABORT") await listener.onAbort();
+  const said = decision === "ABORT" ? "it has aborted and runs the service" : "it is undecided";
+  throw new UmsError("ERR_NOT_FENCED", `the source is not dead: it answers that ${said}`, {
+    hint: "leave both sides alone: the migration ends by itself; `ums status` tells",
+    details: { decision },
+  });
 }

@@ -82,3 +82,10 @@ export function refusal(reason = "the destination refused"): Decision {
 export function unknownMigration(migrationId: string): UmsError {
   return new UmsError("ERR_MIGRATION_NOT_FOUND", `migration ${migrationId} is not known here`);
 }
+
+export function notPrepared({ phase, migrationId }: DestinationState): UmsError {
+  return new UmsError("ERR_MIGRATION_NOT_FOUND", `there is nothing to take over (${phase})`, {
+    hint: "only a service that is PREPARED here, frozen and whole, can be; see `ums status`",
+    details: { migrationId, phase },
+  });
+}

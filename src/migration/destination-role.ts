@@ -8,7 +8,8 @@ import type { Facts, Flow } from "../spec.js";
 import type { Admit } from "./admission.js";
 import type { AskSource, SourceAddress } from "./ask-source.js";
 import type { DestinationState } from "./destination-state.js";
-import type { Journal } from "./journal.js";
+import type { Fence } from "./fence.js";
+import type { Journal, JournalData } from "./journal.js";
 
 export interface DestinationRunnerDeps {
   side: DestinationSide;
@@ -69,7 +70,26 @@ export interface DestinationRunner {
   commit(ref: Ref, digest: string): Promise<Decision>;
   /** Resolves when the abort is durable; what was received is deleted after that. */
   abort(ref: Ref, reason: string): Promise<void>;
+  /**
+   * An operator's word that the source can never run: the service thaws here without its COMMIT. The
+   * source is asked once more before; what it decided is done.
+   * @throws ERR_NOT_FENCED when it is not dead; ERR_MIGRATION_NOT_FOUND when nothing waits here;
+   *   ERR_DEADLINE when the service is ours but could not be thawed yet
+   */
+  takeOver(fence: Fence): Promise<void>;
   /** After a restart of the supervisor. */
   recover(): Promise<void>;
   close(): void;
+}
+
+/** What a later supervisor must know besides the state. */
+export function journalData(
+  containerId: string | undefined,
+  source: SourceAddress | undefined,
+): JournalData {
+  return {
+    ...(containerId === undefined ? {} : { containerId }),
+    ...(source === undefined ? {} : { peer: source.address }),
+    ...(source?.name === undefined ? {} : { peerName: source.name }),
+  };
 }

@@ -17,10 +17,11 @@ import { createSequence } from "../lib/sequence.js";
 import type { Decision, Ref } from "../peer/client.js";
 import type { Flow } from "../spec.js";
 import type { Admission } from "./admission.js";
-import { untilDecided } from "./ask-source.js";
+import { checkFenced, untilDecided } from "./ask-source.js";
 import {
   answerFromJournal,
   checkExpected,
+  notPrepared,
   refusal,
   unknownMigration,
 } from "./destination-answers.js";
@@ -38,6 +39,7 @@ import {
   isReceiving,
   reduceDestination,
 } from "./destination-state.js";
+import type { Fence } from "./fence.js";
 import { createLease, type Lease } from "./lease.js";
 import { journalDataOf, type Origin, originFrom } from "./origin.js";
 import { findRoom } from "./room.js";
@@ -130,10 +132,9 @@ class Runner implements DestinationRunner {
     stream: Duplex,
     source: string,
   ): Promise<void> {
-    const { state, lease } = this;
-    checkExpected(state, this.deps.journal, migrationId, kind);
+    checkExpected(this.state, this.deps.journal, migrationId, kind);
     // An open stream is the best sign of a source; TCP keep-alive ends one whose source is gone.
-    const release = lease.hold();
+    const release = this.lease.hold();
     try {
       await this.deps.side.accept(kind, name, stream, source);
     } finally {
@@ -167,6 +168,17 @@ class Runner implements DestinationRunner {
 
   async abort(ref: Ref, reason: string): Promise<void> {
     await this.dispatch({ type: "abort", migrationId: ref.migrationId, reason });
+  }
+
+  async takeOver(fence: Fence): Promise<void> {
+    const { origin, deps } = this;
+    if (this.state.phase !== "PREPARED") throw notPrepared(this.state);
+    if (origin !== undefined) {
+      await checkFenced(() => deps.askSource(origin.source, origin.ref), this.listener(origin.ref));
+    }
+    await this.dispatch({ type: "fenced", fence });
+    if (hasRefused(this.phaseNow())) throw notPrepared(this.state);
+    await within(settleTimeoutMs, "the thaw of the service", this.settled());
   }
 
   async recover(): Promise<void> {
@@ -318,10 +330,9 @@ class Runner implements DestinationRunner {
         return untilDone("the thaw could not be recorded yet", record, repeat);
       }
       case "own": {
-        const { epoch = 0 } = this.state;
         const own = async () => {
           await faults.at("destination.do.own");
-          await onOwned(epoch);
+          await onOwned(this.state.epoch ?? 0);
         };
         return untilDone("the service could not be taken over yet", own, repeat);
       }
@@ -340,14 +351,19 @@ class Runner implements DestinationRunner {
     if (origin === undefined) return;
     const { log, askSource } = this.deps;
     const { ref, source } = origin;
-    const { migrationId } = ref;
     untilDecided(() => askSource(source, ref), {
       signal: this.closing.signal,
       isOpen: () => this.isCurrent(ref) && this.state.phase === "PREPARED",
-      onAbort: () => this.dispatch({ type: "abort", migrationId, reason: "the source aborted" }),
-      onCommit: (digest) => this.dispatch({ type: "commit", ...ref, digest }),
-      onError: (error) => log.warn({ err: error, migrationId }, "the source could not be asked"),
+      ...this.listener(ref),
+      onError: (error) => log.warn({ err: error, ...ref }, "the source could not be asked"),
     });
+  }
+
+  private listener(ref: Ref) {
+    return {
+      onAbort: () => this.abort(ref, "the source aborted"),
+      onCommit: (digest: string) => this.dispatch({ type: "commit", ...ref, digest }),
+    };
   }
 
   private forget(): void {

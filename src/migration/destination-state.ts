@@ -4,6 +4,8 @@
  * OWNER and REFUSED exclude each other by the journal: that is the whole safety argument.
  */
 
+import { type Fence, fenceReason } from "./fence.js";
+
 export type DestinationPhase =
   | "PASSIVE"
   | "RESERVED"
@@ -25,6 +27,8 @@ export interface DestinationState {
   /** Manifest digest of the verified checkpoint. */
   digest?: string;
   reason?: string;
+  /** Set when an operator's word stands in the place of the source's COMMIT. */
+  fence?: Fence;
 }
 
 export type DestinationEvent =
@@ -36,6 +40,8 @@ export type DestinationEvent =
   /** The tree is complete, populated and frozen in the right cgroup. */
   | { type: "held" }
   | { type: "commit"; migrationId: string; epoch: number; digest: string }
+  /** `ums takeover --fenced`: the source can never run again. */
+  | { type: "fenced"; fence: Fence }
   | { type: "thawed" }
   | { type: "abort"; migrationId: string; reason: string }
   /** Any failure, expired lease or lost tree on this side. */
@@ -94,6 +100,11 @@ export function reduceDestination(
     case "commit":
       if (!isSame(state, event)) return stay(state);
       return advance(state, "PREPARED", { phase: "OWNER" }, true, ["thaw"]);
+    case "fenced": {
+      const { fence } = event;
+      const reason = fenceReason("takeover", fence);
+      return advance(state, "PREPARED", { phase: "OWNER", reason, fence }, true, ["thaw"]);
+    }
     case "thawed":
       return advance(state, "OWNER", { phase: "RUNNING" }, true, ["own"]);
     case "abort":

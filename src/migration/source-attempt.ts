@@ -6,7 +6,7 @@ import type { Duplex } from "node:stream";
 import type { SourceSession, SourceSide, StreamKind } from "../approach/contract.js";
 import { UmsError } from "../errors.js";
 import { backoffMs } from "../lib/backoff.js";
-import { sleep } from "../lib/deadline.js";
+import { sleep, within } from "../lib/deadline.js";
 import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import type { Peer, Ref, Reservation } from "../peer/client.js";
@@ -68,11 +68,15 @@ export interface AttemptOptions {
 const commitBackoff = { initialMs: 50, maxMs: 5_000 };
 const abortBackoff = { initialMs: 50, maxMs: 500 };
 const abortAttempts = 5;
+/** Longer than a new connection takes, even to a busy machine; the service may be frozen meanwhile. */
+const askTimeoutMs = 3_000;
+
 export class SourceAttempt {
   /** Why it failed: the first cause. */
   failure: UmsError | undefined;
   private effects: Promise<void> = Promise.resolve();
   private readonly abort = new AbortController();
+  private commits = new AbortController();
   private link: PeerLink | undefined;
   private reservation: Reservation | undefined;
   private session: SourceSession | undefined;
@@ -201,17 +205,38 @@ export class SourceAttempt {
     await dispatch({ type: "prepared", epoch: ref.epoch, digest: answer.digest });
   }
 
+  /**
+   * Before an operator's word is taken: no COMMIT may leave any more, and a destination that answers
+   * is not dead. After an error other than that, {@link resumeCommits}.
+   * @throws ERR_NOT_FENCED
+   */
+  async stopCommits(): Promise<void> {
+    this.commits.abort();
+    const state = await this.stateThere();
+    if (state === "") return;
+    throw new UmsError("ERR_NOT_FENCED", `the destination is not dead: it answers (${state})`, {
+      hint: "leave both sides alone: the COMMIT arrives by itself; `ums status` tells",
+      details: { state },
+    });
+  }
+
+  /** The COMMIT is to be sent on; enqueue the effect again. */
+  resumeCommits(): void {
+    this.commits = new AbortController();
+  }
+
   /** For ever: only the destination's answer, or an operator, ends COMMITTED (rule 8). */
   private async sendCommit(): Promise<void> {
     const { ref, report, dispatch } = this.options;
+    const { signal: stopped } = this.commits;
     clearTimeout(this.budgetTimer);
     const { digest } = this.checkpoint();
     const startedMs = performance.now();
-    for (let attempt = 0; ; attempt += 1) {
+    for (let attempt = 0; !stopped.aborted; attempt += 1) {
       try {
         await this.deps.faults.at("source.do.send-commit");
         const { peer } = await this.connect();
-        const answer = await peer.commit(ref, digest);
+        const answer = await orAborted(peer.commit(ref, digest), stopped);
         if (answer.refused !== undefined) {
           this.failure ??= answer.refused;
           const reason = answer.refused.message;
@@ -222,11 +247,42 @@ export class SourceAttempt {
         report.timing("commit", performance.now() - startedMs);
         return await dispatch({ type: "running", epoch: ref.epoch });
       } catch (thrown) {
+        if (stopped.aborted) return;
         const { code, message } = UmsError.from(thrown);
         this.deps.log.warn({ attempt, code, migrationId: ref.migrationId }, message);
         report.doubt(message);
         await sleep(backoffMs(attempt, commitBackoff), this.deps.closing);
       }
+    }
+  }
+
+  /** Whether the destination owns the service. Silence is a no. */
+  async isTakenOver(): Promise<boolean> {
+    const state = await this.stateThere();
+    return state === "OWNER" || state === "RUNNING";
+  }
+
+  /**
+   * What the destination says of this migration, by a connection of its own: the other one may wait
+   * for its next attempt. Empty when it is silent, or has no record of it.
+   */
+  private async stateThere(): Promise<string> {
+    const { ref, destination } = this.options;
+    if (destination === undefined) return "";
+    const query = async () => {
+      const { peer, close } = await this.deps.connect(destination);
+      try {
+        return (await peer.query(ref)).state;
+      } finally {
+        close();
+      }
+    };
+    try {
+      const state = await within(askTimeoutMs, "the destination's answer", query());
+      return state === "UNKNOWN" ? "" : state;
+    } catch (error) {
+      this.deps.log.info({ err: error, ...ref }, "the destination does not answer");
+      return "";
     }
   }
 

@@ -11,6 +11,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { UmsError } from "../errors.js";
+import type { Fence } from "./fence.js";
 import type { Journal, JournalData } from "./journal.js";
 import { createReport, type MigrationReport } from "./report.js";
 import {
@@ -59,6 +60,12 @@ export interface SourceRunner {
    * @throws ERR_MIGRATION_NOT_FOUND also when it was committed in the same moment
    */
   cancel(reason: string): Promise<string>;
+  /**
+   * An operator's word that the destination can never run: the service thaws here. The destination
+   * is asked once more before.
+   * @throws ERR_NOT_FENCED when it answers; ERR_MIGRATION_NOT_FOUND when nothing is in doubt here
+   */
+  rollBack(fence: Fence): Promise<void>;
   /** After a restart of the supervisor: finishes or aborts what the journal shows. */
   recover(): Promise<void>;
   /** Ends the waits and leaves everything as it is, for the next supervisor. */
@@ -126,6 +133,22 @@ class Runner implements SourceRunner {
     });
   }
 
+  async rollBack(fence: Fence): Promise<void> {
+    const { attempt } = this;
+    if (attempt === undefined || this.state.phase !== "COMMITTED") throw this.notInDoubt();
+    try {
+      await attempt.stopCommits();
+      await this.dispatch({ type: "fenced", fence });
+    } catch (error) {
+      attempt.resumeCommits();
+      if (isCommitted(this.state.phase)) {
+        attempt.enqueue(() => this.perform(attempt, "send-commit"));
+      }
+      throw error;
+    }
+    if (this.state.fence !== fence) throw this.notInDoubt();
+  }
+
   async recover(): Promise<void> {
     const { migrationId, issuedEpoch, digest } = this.state;
     if (migrationId !== undefined) {
@@ -136,7 +159,9 @@ class Runner implements SourceRunner {
       this.attempt = this.createAttempt(options);
       this.attempt.options.report.enter(this.state.phase);
     }
-    await this.dispatch({ type: "restarted" });
+    const isTakenOver =
+      this.state.phase === "FROZEN" && (await this.attempt?.isTakenOver()) === true;
+    await this.dispatch({ type: "restarted", isTakenOver });
   }
 
   close(): void {
@@ -155,6 +180,16 @@ class Runner implements SourceRunner {
     if (phase === "RETIRED") {
       throw new UmsError("ERR_SERVICE_NOT_RUNNING", "the service has left this outer container");
     }
+  }
+
+  private notInDoubt(): UmsError {
+    const { phase, migrationId } = this.state;
+    return new UmsError("ERR_MIGRATION_NOT_FOUND", `there is nothing to roll back (${phase})`, {
+      hint: isUndecided(phase)
+        ? "the migration is not committed: `ums cancel` ends it"
+        : "only a migration that is COMMITTED and not confirmed can be; see `ums status`",
+      details: { migrationId, phase },
+    });
   }
 
   private createAttempt(options: Omit<AttemptOptions, "report" | "dispatch">): SourceAttempt {

@@ -5,6 +5,8 @@
  * test/unit/migration/switchover-model.test.ts. It does no I/O and knows no clock.
  */
 
+import { type Fence, fenceReason } from "./fence.js";
+
 export type SourcePhase =
   | "ACTIVE"
   | "PREPARING"
@@ -29,6 +31,8 @@ export interface SourceState {
   digest?: string;
   /** Why it was aborted or rolled back. */
   reason?: string;
+  /** Set when an operator's word ended the doubt; kept until the next migration. */
+  fence?: Fence;
 }
 
 export type SourceEvent =
@@ -39,11 +43,14 @@ export type SourceEvent =
   | { type: "prepared"; epoch: number; digest: string }
   | { type: "running"; epoch: number }
   | { type: "refused"; epoch: number; reason: string }
+  /** `ums rollback --fenced`: the destination can never run again. */
+  | { type: "fenced"; fence: Fence }
   /** Any failure, cancel, SIGTERM or deadline on this side. */
   | { type: "failed"; reason: string }
   | { type: "killed" }
   | { type: "thawed" }
-  | { type: "restarted" };
+  /** `isTakenOver`: the destination, asked now, owns the service under the epoch it was offered. */
+  | { type: "restarted"; isTakenOver: boolean };
 
 /** What the runner does once the state is durable, in this order. */
 export type SourceEffect =
@@ -106,6 +113,11 @@ export function reduceSource(state: SourceState, event: SourceEvent): SourceStep
       return advance(state, "COMMITTED", { phase: "DONE" }, ["kill"]);
     case "refused":
       return refused(state, event.epoch, event.reason);
+    case "fenced":
+      return rolledBack(state, {
+        reason: fenceReason("rollback", event.fence),
+        fence: event.fence,
+      });
     case "failed":
       if (!undecided.has(state.phase)) return stay(state);
       return abort(state, event.reason);
@@ -115,7 +127,7 @@ export function reduceSource(state: SourceState, event: SourceEvent): SourceStep
       if (state.phase !== "ABORTED" && state.phase !== "ROLLED_BACK") return stay(state);
       return move(state, { phase: "ACTIVE" }, []);
     case "restarted":
-      return restarted(state);
+      return restarted(state, event.isTakenOver);
   }
 }
 
@@ -147,18 +159,31 @@ function begin(state: SourceState, migrationId: string): SourceStep {
   return { state: next, journal: true, effects: ["reserve"] };
 }
 
-/** Only REFUSED lets the source thaw after COMMITTED: the destination can then never own it. */
+/**
+ * Only REFUSED lets the source thaw after COMMITTED, or an operator's word: the destination can then
+ * never own it.
+ */
 function refused(state: SourceState, epoch: number, reason: string): SourceStep {
   if (epoch !== state.issuedEpoch) return stay(state);
   if (undecided.has(state.phase)) return abort(state, reason);
-  return advance(state, "COMMITTED", { phase: "ROLLED_BACK", reason }, ["thaw", "send-abort"]);
+  return rolledBack(state, { reason });
+}
+
+function rolledBack(state: SourceState, why: { reason: string; fence?: Fence }): SourceStep {
+  return advance(state, "COMMITTED", { phase: "ROLLED_BACK", ...why }, ["thaw", "send-abort"]);
 }
 
 function abort(state: SourceState, reason: string): SourceStep {
   return move(state, { phase: "ABORTED", reason }, ["thaw", "send-abort"]);
 }
 
-function restarted(state: SourceState): SourceStep {
+/**
+ * In FROZEN the destination may be PREPARED, and an operator may have taken over there because this
+ * side seemed dead: without a COMMIT nothing else starts it there. So it is asked first. Any other
+ * answer, and silence, is an abort as before.
+ */
+function restarted(state: SourceState, isTakenOver: boolean): SourceStep {
+  if (state.phase === "FROZEN" && isTakenOver) return move(state, { phase: "DONE" }, ["kill"]);
   if (undecided.has(state.phase)) return abort(state, "the source's supervisor was restarted");
   switch (state.phase) {
     case "COMMITTED":

@@ -329,6 +329,10 @@ class OpenMigration implements Migration {
           const record = journal.find("source", migrationId);
           return record?.role === "source" ? record.state : undefined;
         },
+        arrival: (migrationId) => {
+          const record = journal.find("destination", migrationId);
+          return record?.role === "destination" ? record.state : undefined;
+        },
         dataPort: data.port,
         resetFlows: (peerName) => this.deps.plane.resetFlows(peerName),
         publicEndpoint: config.UMS_PUBLIC_ENDPOINT ?? "",

@@ -1,8 +1,8 @@
 /** Breadth-first exploration of the model (model.ts), and what must hold in every state. */
 import { isReceiving } from "../../src/migration/destination-state.js";
 import { isBusy } from "../../src/migration/source-state.js";
-import { type Rules, type Step, steps } from "./model.js";
-import { initialWorld, type Limits, type World } from "./model-world.js";
+import { type Rules, steps } from "./model.js";
+import { initialWorld, type Limits, type Outer, type Step, type World } from "./model-world.js";
 
 export interface Exploration {
   states: number;
@@ -14,6 +14,8 @@ export interface Exploration {
   stuck: Finding;
   /** One side was lost before the hand-over, and the other has no copy that can be brought up. */
   lostForGood: Finding;
+  /** One side is lost, the other has the service, and nothing that can be counted on starts it. */
+  downAfterLoss: Finding;
 }
 
 export interface Finding {
@@ -40,8 +42,11 @@ export function explore(rules: Rules, limits: Limits): Exploration {
     states: nodes.length,
     twoRunning: finding(nodes, ({ A, B }) => A.tree === "run" && B.tree === "run"),
     noneRunning: finding(nodes, isNoneRunning),
-    stuck: isWhole ? stuck(nodes) : { count: 0, example: [] },
+    stuck: isWhole ? cannotReach(nodes, nodes, isGood) : { count: 0, example: [] },
     lostForGood: finding(nodes, isLostForGood),
+    downAfterLoss: isWhole
+      ? { count: 0, example: [] }
+      : cannotReach(nodes, nodes.filter(isSurvivor), isGoodAfterLoss),
   };
 }
 
@@ -123,19 +128,48 @@ function isLostForGood({ A, B }: World): boolean {
 
 /** One copy runs, both sides know it, and nothing is left to do. */
 function isGood({ A, B }: World): boolean {
-  const settled = [A, B].every(
-    ({ memory }) =>
-      memory !== undefined &&
-      memory.sourceEffects.length + memory.destinationEffects.length === 0 &&
-      !(memory.source !== undefined && isBusy(memory.source.phase)) &&
-      !isReceiving(memory.destination.phase) &&
-      memory.destination.phase !== "OWNER",
-  );
   const trees = [A.tree, B.tree].sort().join(" ");
-  return settled && trees === "none run";
+  return isSettled(A) && isSettled(B) && trees === "none run";
 }
 
-function stuck(nodes: Node[]): Finding {
+/** The side that is left runs the service, knows it, and has nothing left to do. */
+function isGoodAfterLoss({ A, B }: World): boolean {
+  const left = A.isLost ? B : A;
+  return A.isLost !== B.isLost && left.tree === "run" && isSettled(left);
+}
+
+function isSettled({ memory }: Outer): boolean {
+  return (
+    memory !== undefined &&
+    memory.sourceEffects.length + memory.destinationEffects.length === 0 &&
+    !(memory.source !== undefined && isBusy(memory.source.phase)) &&
+    !isReceiving(memory.destination.phase) &&
+    memory.destination.phase !== "OWNER"
+  );
+}
+
+/**
+ * One side is lost, and by its own journal the other has a copy of the service, frozen or running:
+ * a source that has not heard RUNNING, a destination that was PREPARED. A restart of the latter has
+ * ended its copy, which is one loss too many.
+ */
+function isSurvivor({ world: { A, B } }: Node): boolean {
+  if (A.isLost === B.isLost) return false;
+  const { journal, tree } = A.isLost ? B : A;
+  if (journal.lastRole === "source") {
+    return journal.source?.phase !== "DONE" && journal.source?.phase !== "RETIRED";
+  }
+  const phase = journal.destination?.phase ?? "PASSIVE";
+  if (phase === "PREPARED") return tree !== "none";
+  return phase === "OWNER" || phase === "RUNNING";
+}
+
+/** Those of `candidates` from which no good state is reached without a fault. */
+function cannotReach(
+  nodes: Node[],
+  candidates: Node[],
+  isGoodWorld: (world: World) => boolean,
+): Finding {
   const predecessors = new Map<Node, Node[]>();
   for (const node of nodes) {
     for (const successor of node.successors) {
@@ -144,7 +178,7 @@ function stuck(nodes: Node[]): Finding {
       else known.push(node);
     }
   }
-  const canEnd = new Set(nodes.filter(({ world }) => isGood(world)));
+  const canEnd = new Set(nodes.filter(({ world }) => isGoodWorld(world)));
   const queue = [...canEnd];
   for (let node = queue.pop(); node !== undefined; node = queue.pop()) {
     for (const before of predecessors.get(node) ?? []) {
@@ -153,6 +187,6 @@ function stuck(nodes: Node[]): Finding {
       queue.push(before);
     }
   }
-  const without = nodes.filter((node) => !canEnd.has(node));
+  const without = candidates.filter((node) => !canEnd.has(node));
   return { count: without.length, example: without[0] === undefined ? [] : wayTo(without[0]) };
 }

@@ -13,9 +13,23 @@ export interface Limits {
   restarts: number;
   /** Outer containers lost for good, with journal and all. */
   losses: number;
+  /**
+   * Whether somebody gives `--fenced` commands: only where the other side is lost for good, or
+   * (lying) whenever a command is taken. Default: nobody does.
+   */
+  operator?: "honest" | "lying";
 }
 
 export type Side = "A" | "B";
+export const other: Record<Side, Side> = { A: "B", B: "A" };
+
+export interface Step {
+  label: string;
+  world: World;
+  /** May happen, but nobody may count on it. */
+  isFault: boolean;
+}
+
 export type Tree = "none" | "frozen" | "run";
 
 /** What is in a supervisor's memory. */
@@ -108,4 +122,23 @@ export function asJournal(model: ModelJournal): Journal {
     append: () => Promise.reject(new TypeError("the model writes by itself")),
     close: () => Promise.resolve(),
   };
+}
+
+/** Why it failed, and who said so, decides nothing; without it there are fewer states. */
+export function withoutReason<T extends { reason?: string; fence?: unknown }>(state: T): T {
+  const { reason: _, fence: __, ...rest } = state;
+  return rest as T;
+}
+
+/** Recovery comes before anything is asked of the source; a destination may be asked earlier. */
+export function isRecovering(memory: Memory): boolean {
+  return memory.destinationEffects.includes("recover");
+}
+
+export function digestOf(migrationId: string): string {
+  return `digest-${migrationId}`;
+}
+
+export function indexOf(migrationId: string): number {
+  return Number(migrationId.slice(1)) - 1;
 }

@@ -27,13 +27,19 @@ import {
 import { readOwnership } from "../../src/supervisor/ownership.js";
 import {
   asJournal,
+  digestOf,
+  indexOf,
+  isRecovering,
   type Limits,
   type Memory,
   type Outer,
+  other,
   remember,
   type Side,
+  type Step,
   type Tree,
   type World,
+  withoutReason,
 } from "./model-world.js";
 
 /** What a test may put in place of production's rules, to see that the checker notices. */
@@ -54,15 +60,6 @@ export const productionRules: Rules = {
   knowsEarlier: true,
   answerQuery,
 };
-
-export interface Step {
-  label: string;
-  world: World;
-  /** May happen, but nobody may count on it. */
-  isFault: boolean;
-}
-
-const other: Record<Side, Side> = { A: "B", B: "A" };
 
 /** Everything that can happen next. */
 export function steps(world: World, rules: Rules, limits: Limits): Step[] {
@@ -95,6 +92,7 @@ class SideSteps {
       this.deliverToSource(memory);
       this.deliverToDestination(memory);
       this.answerQueries();
+      this.fence(memory);
       this.localDestination(memory);
     }
     this.isFault = true;
@@ -234,7 +232,7 @@ class SideSteps {
     const done = { memory: { ...memory, destinationEffects } };
     switch (effect) {
       case "recover":
-        if (journal.lastRole === "source") this.onSource({ type: "restarted" }, done);
+        if (journal.lastRole === "source") this.recoverSource(memory.source, done);
         else if (journal.lastRole === "destination") {
           this.onDestination({ type: "restarted", treeHeld: tree === "frozen" }, done);
         } else this.add("recover", done);
@@ -258,6 +256,25 @@ class SideSteps {
         break;
       }
     }
+  }
+
+  /** The destination is heard, or not: the network may lose the question. */
+  private recoverSource(source: SourceState | undefined, done: Partial<Outer>): void {
+    this.onSource({ type: "restarted", isTakenOver: false }, done);
+    const there = this.world[other[this.side]].memory?.destination;
+    const isOwner = there?.phase === "OWNER" || there?.phase === "RUNNING";
+    if (!isOwner || there.migrationId !== source?.migrationId) return;
+    this.onSource({ type: "restarted", isTakenOver: true }, done);
+  }
+
+  /** `ums rollback --fenced` and `ums takeover --fenced`. */
+  private fence(memory: Memory): void {
+    const { operator } = this.limits;
+    if (operator === undefined || isRecovering(memory)) return;
+    if (operator === "honest" && !this.world[other[this.side]].isLost) return;
+    const fence = { by: "operator", at: "" };
+    if (memory.source?.phase === "COMMITTED") this.onSource({ type: "fenced", fence });
+    if (memory.destination.phase === "PREPARED") this.onDestination({ type: "fenced", fence });
   }
 
   /** What an operator or a failure may do at any time. */
@@ -378,23 +395,4 @@ class SideSteps {
     this.isFault = phase === "PREPARED";
     this.onDestination({ type: "failed", reason: "any" });
   }
-}
-
-/** Why it failed decides nothing; without it there are fewer states. */
-function withoutReason<T extends { reason?: string }>(state: T): T {
-  const { reason: _, ...rest } = state;
-  return rest as T;
-}
-
-/** Recovery comes before anything is asked of the source; a destination may be asked earlier. */
-function isRecovering(memory: Memory): boolean {
-  return memory.destinationEffects.includes("recover");
-}
-
-function digestOf(migrationId: string): string {
-  return `digest-${migrationId}`;
-}
-
-function indexOf(migrationId: string): number {
-  return Number(migrationId.slice(1)) - 1;
 }

@@ -25,6 +25,28 @@ test("an outer container lost for good before the hand-over leaves a copy at the
   const found = explore(productionRules, { ...oneCrash, losses: 1 });
   console.log(`switch-over, one side lost: ${found.states} states`);
   assertGood(found);
+  assert.ok(found.downAfterLoss.count > 0, "without an operator some survivors wait for ever");
+});
+
+for (const restarts of [0, 1]) {
+  test(`an operator's word about a lost side brings the service up, ${restarts} restarts`, () => {
+    const found = explore(productionRules, {
+      ...{ migrations: 1, crashes: 1, losses: 1 },
+      ...{ restarts, operator: "honest" },
+    });
+    console.log(
+      `switch-over, one side lost, operator, restarts ${restarts}: ${found.states} states`,
+    );
+    assertGood(found);
+    const { count, example } = found.downAfterLoss;
+    assert.is(count, 0, `downAfterLoss: ${example.join(" > ")}`);
+  });
+}
+
+test("an operator's word about a side that lives makes two copies", () => {
+  const found = explore(productionRules, { ...oneCrash, operator: "lying" });
+  console.log(`lying operator: ${found.twoRunning.count} of ${found.states} have two copies`);
+  assert.ok(found.twoRunning.count > 0);
 });
 
 test("resuming the source because the commit timed out makes two copies", () => {
