@@ -1,7 +1,7 @@
 /** `ums migrate`: moves the service and shows how it goes. */
 import { readFile } from "node:fs/promises";
 import type { Command } from "commander";
-import { exitCodes, UmsError } from "../errors.js";
+import { type ErrorKind, exitCodes, UmsError } from "../errors.js";
 import type { ResultView } from "../migration/view.js";
 import { addConnectionFlags, type ConnectionFlags, withSupervisor } from "./connection.js";
 import type { CliContext } from "./program.js";
@@ -28,7 +28,9 @@ export function registerMigrate(program: Command, context: CliContext): void {
     .option("--output <format>", "text or json", "text")
     .action(async (service: string | undefined, flags: MigrateFlags) => {
       const token = await readToken(flags, context.env);
-      const result = await migrate(service ?? "", token, flags);
+      const result = await migrate(service ?? "", token, flags).catch((thrown: unknown) =>
+        tellState(flags, thrown),
+      );
       if (flags.output === "json") process.stdout.write(`${toJson(result)}\n`);
       if (result.failure === undefined) return;
       context.setExitCode(exitCodes[result.failure.kind]);
@@ -82,14 +84,41 @@ async function migrate(service: string, token: string, flags: MigrateFlags): Pro
   }
 }
 
+/** A request that came to no outcome: the error, and what the supervisor says of the service. */
+async function tellState(flags: MigrateFlags, thrown: unknown): Promise<never> {
+  const error = UmsError.from(thrown);
+  if (error.kind === "usage" || error.kind === "identity") throw error;
+  const said = await withSupervisor(flags, (client) => client.status()).then(
+    ({ explanation, next }) => [explanation, next],
+    () => ["it is not known here where the service runs: `ums status` on both sides tells"],
+  );
+  const hint = [error.hint ?? "", ...said].filter((line) => line !== "").join("\n  ");
+  throw new UmsError(error.code, error.message, { hint, details: error.details, cause: error });
+}
+
+/** What to do after a failure that came without advice of its own (docs/errors.md). */
+const nextSteps: Record<ErrorKind, string> = {
+  usage: "correct the setting that the message names, then migrate again",
+  identity: "check the certificates and names of both sides, then migrate again",
+  missing: "check the name, then migrate again",
+  conflict: "wait until that has ended (`ums status` on both sides), then migrate again",
+  unsupported: "choose another destination, or do not migrate this service",
+  limit: "make room or choose another destination, then migrate again",
+  deadline: "migrate again; if it is the same step again, look at the load and the network",
+  unavailable: "make it reachable, then migrate again",
+  integrity: "migrate again; if it comes back, look for what changes bytes on the way",
+  tool: "read the log, then migrate again",
+  cancelled: "migrate again whenever you like",
+};
+
 /** What failed, where the service runs, what to do, and the tool's own words. */
-function explain(failure: UmsError, runsOn: string): string {
+export function explain(failure: UmsError, runsOn: string): string {
   const { message, code, hint } = failure;
   const { logTail, logPath } = failure.details;
   return [
     `ums: ${message} (${code})`,
     `  the service runs on the ${runsOn}`,
-    ...(hint === undefined ? [] : [`  ${hint}`]),
+    `  ${hint ?? nextSteps[failure.kind]}`,
     ...(typeof logTail === "string" ? [logTail.replace(/^/gm, "  | ")] : []),
     ...(typeof logPath === "string" ? [`  the whole log: ${logPath}, where it failed`] : []),
     "",

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { registerBuild } from "./build.js";
 import { registerDrain } from "./drain.js";
+import { registerDoubt } from "./doubt.js";
 import { registerExec } from "./exec.js";
 import { registerFrontman } from "./frontman.js";
 import { checkHealth } from "./health.js";
@@ -32,6 +33,8 @@ export function createProgram(context: CliContext): Command {
     .description("tell whether the nested service is healthy")
     .action(async () => context.setExitCode(await checkHealth(context.env)));
   registerFrontman(program);
+  registerDoubt(program);
+  registerHealth(program, context);
   registerExec(program, context);
   registerBuild(program, context);
   registerPki(program);

@@ -15,12 +15,14 @@ export function createProgressDisplay(output: NodeJS.WriteStream | undefined): P
 }
 
 function createLines(output: NodeJS.WritableStream): ProgressDisplay {
-  let shownPhase = "";
+  let shown = "";
   return {
-    show({ phase, bytesSent, elapsedMs }) {
-      if (phase === shownPhase) return;
-      shownPhase = phase;
+    show({ phase, bytesSent, elapsedMs, doubt }) {
+      const key = `${phase} ${doubt}`;
+      if (key === shown) return;
+      shown = key;
       output.write(`${seconds(elapsedMs)} ${phase} ${mebibytes(bytesSent)} sent\n`);
+      if (doubt !== "") output.write(doubtLine(doubt));
     },
     end: (result) => void output.write(summary(result)),
     close: () => {},
@@ -35,8 +37,11 @@ function createBar(output: NodeJS.WriteStream): ProgressDisplay {
     barsize: 24,
   });
   bar.start(1, 0, { phase: "", sent: "", size: "", rate: "", left: "", elapsed: "" });
+  let shownDoubt = "";
   return {
-    show({ phase, bytesSent, bytesTotal, elapsedMs }) {
+    show({ phase, bytesSent, bytesTotal, elapsedMs, doubt }) {
+      if (doubt !== "" && doubt !== shownDoubt) output.write(`\n${doubtLine(doubt)}`);
+      shownDoubt = doubt;
       const sizeBytes = Math.max(bytesTotal, bytesSent);
       const bytesPerMs = elapsedMs > 0 ? bytesSent / elapsedMs : 0;
       const leftMs = bytesPerMs > 0 ? (sizeBytes - bytesSent) / bytesPerMs : 0;
@@ -56,6 +61,10 @@ function createBar(output: NodeJS.WriteStream): ProgressDisplay {
     },
     close: () => bar.stop(),
   };
+}
+
+function doubtLine(doubt: string): string {
+  return `  handed over, but not confirmed: nobody runs the service (${doubt}); see \`ums status\`\n`;
 }
 
 function summary({ outcome, endpoint, totalMs, freezeMs, bytesSent, timingsMs }: ResultView) {

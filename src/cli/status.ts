@@ -44,15 +44,27 @@ function table({ name, image, state, here, peer }: ServiceStatus): string {
 }
 
 function describe(status: ServiceStatus): string {
+  const { state, epoch, since, self, peer, peerName, fence, lastError, next } = status;
   const lines: [string, string][] = [
     ["service", `${status.name || "-"} ${status.serviceId}`.trim()],
     ["image", status.image || "-"],
-    ["state", `${status.state}, epoch ${status.epoch}`],
+    ["owner", owners[status.owner]],
+    ["state", `${state}, epoch ${epoch}${since === "" ? "" : `, since ${since}`}`],
     ["here", status.here],
-    ["peer", status.peer || "-"],
+    ["this side", self || "-"],
+    ["peer", `${peerName} ${peer}`.trim() || "-"],
     ["migration", status.migrationId || "-"],
     ["relayed", `${status.relayedPackets} packets, ${status.relayedBytes} bytes`],
+    ...(lastError === "" ? [] : [["last error", lastError] satisfies [string, string]]),
+    ...(fence === "" ? [] : [["fenced by", fence] satisfies [string, string]]),
   ];
   const facts = lines.map(([label, value]) => `${label.padEnd(10)} ${value}\n`).join("");
-  return `${facts}\n${status.explanation}\n`;
+  return `${facts}\n${status.explanation}\n${next === "" ? "" : `${next}\n`}`;
 }
+
+const owners: Record<ServiceStatus["owner"], string> = {
+  here: "this side",
+  peer: "the peer",
+  undecided: "the peer decides; not known here",
+  nobody: "-",
+};

@@ -8,13 +8,14 @@ import type {
   MigrationServer,
   Result,
 } from "../gen/ums/migration/v1/migration.js";
+import type { DoubtOrders } from "../migration/doubt.js";
 import type { MigrationReport } from "../migration/report.js";
 import type { SourceRunner } from "../migration/source-runner.js";
 import type { ServiceStatus } from "../migration/view.js";
 import { failureToWire } from "../peer/convert.js";
 import { toServiceError } from "../peer/grpc-status.js";
 import type { IssuedToken, TokenOrder } from "../peer/token.js";
-import { identify, unary } from "./handlers.js";
+import { type Caller, identify, unary } from "./handlers.js";
 import type { Authenticate, IncomingCall } from "./identity.js";
 
 export interface MigrationServiceDeps {
@@ -24,6 +25,7 @@ export interface MigrationServiceDeps {
   status(): ServiceStatus;
   /** @throws ERR_SERVICE_NOT_FOUND when nothing is relayed from here */
   drainRelay(options: DrainRelayOptions): Promise<{ flows: number; resets: number }>;
+  doubt: DoubtOrders;
   /** Names the service goes by. */
   isOurs(service: string): boolean;
   /** @throws ERR_CONFIG_INVALID, ERR_PKI when this outer container has no certificates */
@@ -68,6 +70,14 @@ export function createMigrationService(deps: MigrationServiceDeps): MigrationSer
       const { token, expiresAt } = await deps.issueToken(tokenOrderFromWire(request));
       return { token, expiresAtMs: BigInt(expiresAt.getTime()) };
     }),
+    rollback: unary(authenticate, ({ fenced }, caller) =>
+      deps.doubt.rollBack({ isFenced: fenced, by: nameOf(caller) }),
+    ),
+    takeover: unary(authenticate, ({ fenced }, caller) =>
+      deps.doubt.takeOver({ isFenced: fenced, by: nameOf(caller) }),
+    ),
+    exportCommit: unary(authenticate, async () => ({ certificate: await deps.doubt.exportCommit() })),
+    importCommit: unary(authenticate, ({ certificate }) => deps.doubt.importCommit(certificate)),
     migrate: (call) => {
       migrate(deps, call).then(
         () => call.end(),
@@ -75,6 +85,10 @@ export function createMigrationService(deps: MigrationServiceDeps): MigrationSer
       );
     },
   };
+}
+
+function nameOf({ role, name }: Caller): string {
+  return `${role} ${name}`;
 }
 
 async function migrate(
@@ -114,6 +128,7 @@ async function watch(
       bytesSent: BigInt(Math.round(bytesSent)),
       bytesTotal: BigInt(Math.round(bytesTotal ?? 0)),
       elapsedMs: BigInt(Math.round(elapsedMs)),
+      doubt: report.doubtReason ?? "",
     };
     call.write({ event: { $case: "progress", value: progress } });
   };

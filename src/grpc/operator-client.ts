@@ -19,6 +19,7 @@ import {
   type Progress,
   type Result,
 } from "../gen/ums/migration/v1/migration.js";
+import type { DoubtOutcome } from "../migration/doubt.js";
 import type { ProgressView, ResultView, ServiceStatus } from "../migration/view.js";
 import { failureFromWire } from "../peer/convert.js";
 import { fromServiceError } from "../peer/grpc-status.js";
@@ -49,10 +50,17 @@ export interface OperatorClient {
   drainRelay(order: { deadlineMs: number; reset: boolean }): Promise<DrainRelayResponse>;
   /** Leave for one source to migrate to that outer container. */
   issueToken(order: TokenOrder): Promise<IssuedToken>;
+  rollBack(isFenced: boolean): Promise<DoubtOutcome>;
+  takeOver(isFenced: boolean): Promise<DoubtOutcome>;
+  /** The source's decision, signed. */
+  exportCommit(): Promise<string>;
+  importCommit(certificate: string): Promise<DoubtOutcome>;
   close(): void;
 }
 
 const callTimeoutMs = 10_000;
+/** The other side is asked once more, then the service is thawed. */
+const doubtTimeoutMs = 30_000;
 
 /** @param path the supervisor's unix socket */
 export function connectLocal(path: string): OperatorClient {
@@ -100,6 +108,30 @@ function connect(
       );
       return { token: answer.token, expiresAt: new Date(Number(answer.expiresAtMs)) };
     },
+    rollBack: (isFenced) =>
+      unary<DoubtOutcome>(
+        "Rollback",
+        (...rest) => client.rollback({ fenced: isFenced }, ...rest),
+        doubtTimeoutMs,
+      ),
+    takeOver: (isFenced) =>
+      unary<DoubtOutcome>(
+        "Takeover",
+        (...rest) => client.takeover({ fenced: isFenced }, ...rest),
+        doubtTimeoutMs,
+      ),
+    async exportCommit() {
+      const { certificate } = await unary<{ certificate: string }>("ExportCommit", (...rest) =>
+        client.exportCommit({}, ...rest),
+      );
+      return certificate;
+    },
+    importCommit: (certificate) =>
+      unary<DoubtOutcome>(
+        "ImportCommit",
+        (...rest) => client.importCommit({ certificate }, ...rest),
+        doubtTimeoutMs,
+      ),
     close: () => client.close(),
   };
 }
@@ -111,9 +143,10 @@ function unary<A>(
     options: Partial<CallOptions>,
     done: (error: ServiceError | null, answer: A) => void,
   ) => void,
+  timeoutMs = callTimeoutMs,
 ): Promise<A> {
   return new Promise((resolve, reject) => {
-    call(new Metadata(), { deadline: Date.now() + callTimeoutMs }, (error, answer) => {
+    call(new Metadata(), { deadline: Date.now() + timeoutMs }, (error, answer) => {
       if (error === null) resolve(answer);
       else reject(fromServiceError(error, name));
     });
@@ -145,10 +178,11 @@ function migrate(
 }
 
 function statusFromWire(wire: GetStatusResponse): ServiceStatus {
-  const { here } = wire;
+  const { here, owner } = wire;
   return {
     ...wire,
     here: here === "running" || here === "frozen" ? here : "none",
+    owner: owner === "here" || owner === "peer" || owner === "nobody" ? owner : "undecided",
     epoch: Number(wire.epoch),
     relayedPackets: Number(wire.relayedPackets),
     relayedBytes: Number(wire.relayedBytes),

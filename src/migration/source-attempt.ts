@@ -6,10 +6,11 @@ import type { Duplex } from "node:stream";
 import type { SourceSession, SourceSide, StreamKind } from "../approach/contract.js";
 import { UmsError } from "../errors.js";
 import { backoffMs } from "../lib/backoff.js";
-import { sleep, within } from "../lib/deadline.js";
+import { sleep } from "../lib/deadline.js";
 import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import type { Peer, Ref, Reservation } from "../peer/client.js";
+import { askDestination } from "./ask-destination.js";
 import type { MigrationReport } from "./report.js";
 import type { SourceEffect, SourceEvent } from "./source-state.js";
 import { orAborted, untilDone } from "./waits.js";
@@ -31,6 +32,8 @@ export interface DestinationAddress {
 /** Control and data connection to one destination. */
 export interface PeerLink {
   peer: Peer;
+  /** What its certificate says; known once a call was answered. */
+  peerName(): string | undefined;
   openStream(
     dataPort: number,
     header: { migrationId: string; kind: StreamKind; name: string },
@@ -68,9 +71,6 @@ export interface AttemptOptions {
 const commitBackoff = { initialMs: 50, maxMs: 5_000 };
 const abortBackoff = { initialMs: 50, maxMs: 500 };
 const abortAttempts = 5;
-/** Longer than a new connection takes, even to a busy machine; the service may be frozen meanwhile. */
-const askTimeoutMs = 3_000;
-
 export class SourceAttempt {
   /** Why it failed: the first cause. */
   failure: UmsError | undefined;
@@ -131,7 +131,7 @@ export class SourceAttempt {
 
   private async reserve(): Promise<void> {
     await this.deps.faults.at("source.do.reserve");
-    const { peer } = await this.connect();
+    const { peer, peerName } = await this.connect();
     const { side } = this.deps;
     const [facts, departure] = await Promise.all([side.facts(), side.describe()]);
     this.checkCancelled();
@@ -143,7 +143,12 @@ export class SourceAttempt {
     });
     const { publicEndpoint } = this.reservation;
     const { destination } = this.options;
-    if (destination !== undefined && publicEndpoint) destination.publicEndpoint = publicEndpoint;
+    if (destination !== undefined) {
+      // Whoever has reserved is the destination from here on, whatever comes to be at its address.
+      const name = destination.name ?? peerName();
+      const named = { ...destination, name };
+      this.options.destination = publicEndpoint ? { ...named, publicEndpoint } : named;
+    }
     this.options.report.expect(departure.memoryBytes + departure.diskBytes);
     this.session = this.createSession(this.reservation);
     await this.options.dispatch({ type: "reserved" });
@@ -212,7 +217,8 @@ export class SourceAttempt {
    */
   async stopCommits(): Promise<void> {
     this.commits.abort();
-    const state = await this.stateThere();
+    const { ref, destination } = this.options;
+    const state = await askDestination(this.deps, destination, ref);
     if (state === "") return;
     throw new UmsError("ERR_NOT_FENCED", `the destination is not dead: it answers (${state})`, {
       hint: "leave both sides alone: the COMMIT arrives by itself; `ums status` tells",
@@ -258,32 +264,9 @@ export class SourceAttempt {
 
   /** Whether the destination owns the service. Silence is a no. */
   async isTakenOver(): Promise<boolean> {
-    const state = await this.stateThere();
-    return state === "OWNER" || state === "RUNNING";
-  }
-
-  /**
-   * What the destination says of this migration, by a connection of its own: the other one may wait
-   * for its next attempt. Empty when it is silent, or has no record of it.
-   */
-  private async stateThere(): Promise<string> {
     const { ref, destination } = this.options;
-    if (destination === undefined) return "";
-    const query = async () => {
-      const { peer, close } = await this.deps.connect(destination);
-      try {
-        return (await peer.query(ref)).state;
-      } finally {
-        close();
-      }
-    };
-    try {
-      const state = await within(askTimeoutMs, "the destination's answer", query());
-      return state === "UNKNOWN" ? "" : state;
-    } catch (error) {
-      this.deps.log.info({ err: error, ...ref }, "the destination does not answer");
-      return "";
-    }
+    const state = await askDestination(this.deps, destination, ref);
+    return state === "OWNER" || state === "RUNNING";
   }
 
   /** Best effort: a destination that does not hear it asks by Query, or its lease ends. */

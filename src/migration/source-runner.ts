@@ -11,6 +11,7 @@
  */
 import { randomUUID } from "node:crypto";
 import { UmsError } from "../errors.js";
+import { within } from "../lib/deadline.js";
 import type { Fence } from "./fence.js";
 import type { Journal, JournalData } from "./journal.js";
 import { createReport, type MigrationReport } from "./report.js";
@@ -30,6 +31,8 @@ import {
   type SourceState,
 } from "./source-state.js";
 import { untilDone } from "./waits.js";
+
+const thawTimeoutMs = 10_000;
 
 export interface SourceRunnerDeps extends Omit<AttemptDeps, "closing"> {
   journal: Journal;
@@ -63,7 +66,8 @@ export interface SourceRunner {
   /**
    * An operator's word that the destination can never run: the service thaws here. The destination
    * is asked once more before.
-   * @throws ERR_NOT_FENCED when it answers; ERR_MIGRATION_NOT_FOUND when nothing is in doubt here
+   * @throws ERR_NOT_FENCED when it answers; ERR_MIGRATION_NOT_FOUND when nothing is in doubt here;
+   *   ERR_DEADLINE when it is rolled back but could not be thawed yet
    */
   rollBack(fence: Fence): Promise<void>;
   /** After a restart of the supervisor: finishes or aborts what the journal shows. */
@@ -147,6 +151,7 @@ class Runner implements SourceRunner {
       throw error;
     }
     if (this.state.fence !== fence) throw this.notInDoubt();
+    await within(thawTimeoutMs, "the thaw of the service", attempt.options.report.ended());
   }
 
   async recover(): Promise<void> {

@@ -1,5 +1,6 @@
 /** What operators see of a service and its migrations, on both ends of the wire. */
 import type { UmsError } from "../errors.js";
+import type { Owner } from "./explain.js";
 
 export interface ServiceStatus {
   /** Empty while no service was ever here. */
@@ -10,11 +11,24 @@ export interface ServiceStatus {
   state: string;
   epoch: number;
   migrationId: string;
-  /** Where the service went or is going, `host:port`. */
+  /** Where the service went, is going or comes from, `host:port`. */
   peer: string;
+  /** As the certificates have it; empty when unknown. */
+  peerName: string;
+  self: string;
   here: "running" | "frozen" | "none";
-  /** One sentence: who owns the service and what to do, if anything. */
+  owner: Owner;
+  /** When the state was entered, RFC 3339. */
+  since: string;
+  /** Why the state is not left, or how the last migration failed. */
+  lastError: string;
+  /** One sentence: who owns the service and why. */
   explanation: string;
+  /** What to do; empty when nothing is to be done. */
+  next: string;
+  inDoubt: boolean;
+  /** Who ended a doubt by `--fenced`, and when. */
+  fence: string;
   relayedPackets: number;
   relayedBytes: number;
 }
@@ -26,6 +40,8 @@ export interface ProgressView {
   /** 0: unknown. */
   bytesTotal: number;
   elapsedMs: number;
+  /** Why a committed migration is not confirmed yet; empty when there is no doubt. */
+  doubt: string;
 }
 
 export interface ResultView {

@@ -66,8 +66,8 @@ export function readIdentity(directory: string): OwnIdentity {
   const ca = readPem(directory, "ca.crt");
   const cert = readPem(directory, "tls.crt");
   const key = readPem(directory, "tls.key");
-  const authorities = parse(directory, "ca.crt", () => splitPem(ca));
-  const [own] = parse(directory, "tls.crt", () => splitPem(cert));
+  const authorities = parse(directory, "ca.crt", () => parseCertificates(ca));
+  const [own] = parse(directory, "tls.crt", () => parseCertificates(cert));
   const privateKey = parse(directory, "tls.key", () => createPrivateKey(key));
   if (own === undefined || authorities.length === 0) {
     throw unusable(directory, `${own === undefined ? "tls.crt" : "ca.crt"} holds no certificate`);
@@ -75,7 +75,7 @@ export function readIdentity(directory: string): OwnIdentity {
   if (!own.checkPrivateKey(privateKey)) {
     throw unusable(directory, "tls.key is not the key of tls.crt");
   }
-  const issuer = authorities.find((one) => own.checkIssued(one) && own.verify(one.publicKey));
+  const issuer = findIssuer(own, authorities);
   if (issuer === undefined) throw unusable(directory, "tls.crt is not signed by ca.crt");
   checkPeriod(directory, "ca.crt", issuer);
   checkPeriod(directory, "tls.crt", own);
@@ -108,6 +108,16 @@ export function parseIdentity(certificate: { readonly raw: Buffer }): PeerIdenti
   return identity;
 }
 
+/** The authority that signed a certificate; undefined: none of these. */
+export function findIssuer(
+  certificate: X509Certificate,
+  authorities: readonly X509Certificate[],
+): X509Certificate | undefined {
+  return authorities.find(
+    (one) => certificate.checkIssued(one) && certificate.verify(one.publicKey),
+  );
+}
+
 /** Changes when a file is replaced or written; also when a Kubernetes secret's link is switched. */
 function fingerprint(directory: string): string {
   return ["ca.crt", "tls.crt", "tls.key"]
@@ -122,7 +132,8 @@ function readPem(directory: string, name: string): string {
   return parse(directory, name, () => readFileSync(join(directory, name), "utf8"));
 }
 
-function splitPem(pem: string): X509Certificate[] {
+/** The certificates in a PEM text, in its order. */
+export function parseCertificates(pem: string): X509Certificate[] {
   const blocks = pem.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [];
   return blocks.map((block) => new X509Certificate(block));
 }

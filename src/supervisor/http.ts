@@ -82,3 +82,23 @@ function createRegistry(options: HttpOptions): Registry {
   });
   return registry;
 }
+
+/** A migration that waits for its other side, which Prometheus can alert on by its age. */
+export function addDoubtMetrics(registry: Registry, seconds: () => number, isIn: () => boolean) {
+  new Gauge({
+    name: "ums_migration_in_doubt",
+    help: "1 while nobody runs the service and a migration waits for its other side.",
+    registers: [registry],
+    collect() {
+      this.set(isIn() ? 1 : 0);
+    },
+  });
+  new Gauge({
+    name: "ums_migration_in_doubt_seconds",
+    help: "How long that has lasted; 0 without a doubt.",
+    registers: [registry],
+    collect() {
+      this.set(seconds());
+    },
+  });
+}

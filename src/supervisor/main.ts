@@ -17,7 +17,7 @@ import { createDataPlane } from "./data-plane.js";
 import { describeExit, failureExitCode, isExitRecorded, recordExit } from "./exit.js";
 import { checkFrontConfig, openFront } from "./front.js";
 import { registerFrontMetrics } from "./front-metrics.js";
-import { type Check, openHttpServer } from "./http.js";
+import { addDoubtMetrics, type Check, openHttpServer } from "./http.js";
 import { type Migration, openMigration } from "./migration.js";
 import { readOwnership } from "./ownership.js";
 import { createPublisher, outerAddress } from "./publish-ports.js";
@@ -26,6 +26,7 @@ import { isStarted, markStarted, runService, unmarkStarted } from "./run-service
 import { networkOf } from "./service-spec.js";
 import { listenToSignals } from "./signals.js";
 import { openSpecStore } from "./spec-store.js";
+import { doubtSeconds } from "./status.js";
 import { openStdio } from "./stdio.js";
 import { readSurroundings, type Surroundings } from "./surroundings.js";
 
@@ -219,6 +220,11 @@ async function superviseService(
   );
   boot.onClose("Migration Interface", () => migration.close());
   opened.migration = migration;
+  addDoubtMetrics(
+    http.registry,
+    () => doubtSeconds(migration.status(), Date.now()),
+    () => migration.status().inDoubt,
+  );
 
   return await untilEnd(options, service, stop.requested, front.disposed, migration);
 }

@@ -24,6 +24,7 @@ import type { Logger } from "../lib/log.js";
 import { matcherOf } from "../lib/patterns.js";
 import type { DestinationRunner } from "../migration/destination-role.js";
 import { createDestinationRunner } from "../migration/destination-runner.js";
+import { createDoubtOrders } from "../migration/doubt.js";
 import type { Journal } from "../migration/journal.js";
 import { createSourceRunner, type SourceRunner } from "../migration/source-runner.js";
 import {
@@ -33,6 +34,7 @@ import {
   isUndecided,
   type SourceState,
 } from "../migration/source-state.js";
+import type { ServiceStatus } from "../migration/view.js";
 import type { NestedService } from "../nested/service.js";
 import { type IdentityStore, openIdentity } from "../peer/identity.js";
 import type { TokenOrder } from "../peer/token.js";
@@ -83,6 +85,7 @@ export interface Migration {
   frozenReason(): string | undefined;
   /** Name of the service that is or was here; empty while there was none. */
   serviceName(): string;
+  status(): ServiceStatus;
   /**
    * Before the service is asked to stop: a migration that is not committed is aborted and the
    * service thawed; one that is committed is given `timeoutMs` to be confirmed.
@@ -106,6 +109,7 @@ class OpenMigration implements Migration {
   private sourceSide: SourceSide | undefined;
   private destination!: DestinationRunner;
   private spec: ServiceSpec | undefined;
+  private askError: string | undefined;
   private readonly servers: (GrpcServer | DataServer)[] = [];
   private readonly links: PeerLinks | undefined;
   private readonly relaying: Relaying;
@@ -127,8 +131,10 @@ class OpenMigration implements Migration {
       log,
     });
     if (identity === undefined) return;
-    const onUnreachable = (error: unknown) =>
+    const onUnreachable = (error: unknown) => {
+      this.askError = UmsError.from(error).message;
       log.debug({ err: error }, "the source cannot be asked");
+    };
     this.links = createPeerLinks(identity, ownAddresses, onUnreachable, deps.faults);
   }
 
@@ -295,6 +301,14 @@ class OpenMigration implements Migration {
     const { log, journal } = this.deps;
     const operator = {
       source: () => this.needSource(),
+      doubt: createDoubtOrders({
+        source: () => this.needSource(),
+        destination: this.destination,
+        journal,
+        identity: () => this.needIdentity().current(),
+        serviceId: () => this.spec?.serviceId,
+        log,
+      }),
       isOurs: (name: string) => this.isOurs(name),
       drainRelay: (options: DrainRelayOptions) => this.relaying.drain(options),
       status: () => this.status(),
@@ -346,9 +360,12 @@ class OpenMigration implements Migration {
     log.info({ peerPort: config.UMS_PEER_PORT, dataPort: data.port }, "Migration Interface open");
   }
 
-  private status() {
-    const { service, plane } = this.deps;
+  status(): ServiceStatus {
+    const { service, plane, journal } = this.deps;
     return describeStatus({
+      journal,
+      self: this.identity?.current().self.name,
+      askError: this.askError,
       spec: this.spec,
       source: this.source,
       destination: this.destination.state,
@@ -410,6 +427,11 @@ class OpenMigration implements Migration {
   private needAuthorisation(): Authorisation {
     if (this.authorisation === undefined) throw noCertificates();
     return this.authorisation;
+  }
+
+  private needIdentity(): IdentityStore {
+    if (this.identity === undefined) throw noCertificates();
+    return this.identity;
   }
 }
 

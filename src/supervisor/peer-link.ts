@@ -30,7 +30,7 @@ interface OpenPeer {
   /** IP address. */
   host: string;
   /** Of the peer's certificate, as soon as it is known. */
-  name(): string | undefined;
+  peerName(): string | undefined;
 }
 
 export function createPeerLinks(
@@ -64,15 +64,16 @@ export function createPeerLinks(
       checkServerIdentity: checkServerIdentity as never,
     };
     const target = host.includes(":") ? `[${host}]:${port}` : `${host}:${port}`;
-    return { peer: connectPeer(target, tls, faults), host, name: () => name };
+    return { peer: connectPeer(target, tls, faults), host, peerName: () => name };
   }
 
   async function connect(destination: DestinationAddress): Promise<PeerLink> {
-    const { peer, host, name } = await open(destination);
+    const { peer, host, peerName } = await open(destination);
     return {
       peer,
+      peerName,
       openStream: (port, header, signal) => {
-        const expectedPeer = name();
+        const expectedPeer = peerName();
         return openDataStream({
           host,
           port,

@@ -14,6 +14,20 @@ const cases: Record<string, Limits> = {
     restarts: 1,
     losses: 0,
   },
+  "one side lost, a crash and a restart of each, an operator who tells the truth": {
+    migrations: 1,
+    crashes: 1,
+    restarts: 1,
+    losses: 1,
+    operator: "honest",
+  },
+  "one side lost, two migrations, an operator who tells the truth": {
+    migrations: 2,
+    crashes: 0,
+    restarts: 0,
+    losses: 1,
+    operator: "honest",
+  },
   "a second migration after an aborted or a finished one": {
     migrations: 2,
     crashes: 0,
@@ -28,11 +42,16 @@ const cases: Record<string, Limits> = {
   },
 };
 
+const conditions = [
+  ...(["twoRunning", "noneRunning", "stuck"] as const),
+  ...(["lostForGood", "downAfterLoss"] as const),
+];
+
 for (const [title, limits] of Object.entries(cases)) {
   test(title, () => {
     const found = explore(productionRules, limits);
     console.log(`${title}: ${found.states} states`);
-    for (const name of ["twoRunning", "noneRunning", "stuck", "lostForGood"] as const) {
+    for (const name of conditions) {
       assert.is(found[name].count, 0, `${name}: ${found[name].example.join(" > ")}`);
     }
   });

@@ -133,7 +133,12 @@ export async function openFakeSource(
   const journal = await openJournal(`${directory}/source-journal`);
   const last = journal.lastOf("source");
   const state: SourceState = last?.role === "source" ? last.state : initialSource(1);
-  const link: PeerLink = { peer, openStream: async () => new PassThrough(), close: () => {} };
+  const link: PeerLink = {
+    peer,
+    peerName: () => "b",
+    openStream: async () => new PassThrough(),
+    close: () => {},
+  };
   const runner = createSourceRunner(
     {
       side: fakeSource(events),
@@ -227,7 +232,11 @@ export function fakePeer(events: Events, destination: () => DestinationRunner): 
       await events.step("peer.abort");
       return destination().abort(ref, reason);
     },
-    query: () => Promise.reject(new TypeError("a source does not ask")),
+    async query() {
+      await events.step("peer.query");
+      const { phase, digest = "" } = destination().state;
+      return { state: phase, decision: "", digest, dataPort: 9751 };
+    },
     close: () => {},
   };
 }

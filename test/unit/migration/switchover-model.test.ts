@@ -23,25 +23,17 @@ test("two crashes a side: never two copies, never none, never stuck", () => {
 
 test("an outer container lost for good before the hand-over leaves a copy at the other", () => {
   const found = explore(productionRules, { ...oneCrash, losses: 1 });
-  console.log(`switch-over, one side lost: ${found.states} states`);
-  assertGood(found);
-  assert.ok(found.downAfterLoss.count > 0, "without an operator some survivors wait for ever");
+  const { downAfterLoss, ...rest } = found;
+  console.log(`switch-over, one side lost: ${found.states} states, ${downAfterLoss.count} wait`);
+  assertGood({ ...rest, downAfterLoss: { count: 0, example: [] } });
+  assert.ok(downAfterLoss.count > 0, "without an operator some survivors wait for ever");
 });
 
-for (const restarts of [0, 1]) {
-  test(`an operator's word about a lost side brings the service up, ${restarts} restarts`, () => {
-    const found = explore(productionRules, {
-      ...{ migrations: 1, crashes: 1, losses: 1 },
-      ...{ restarts, operator: "honest" },
-    });
-    console.log(
-      `switch-over, one side lost, operator, restarts ${restarts}: ${found.states} states`,
-    );
-    assertGood(found);
-    const { count, example } = found.downAfterLoss;
-    assert.is(count, 0, `downAfterLoss: ${example.join(" > ")}`);
-  });
-}
+test("an operator's word about a lost side brings the service up at the other", () => {
+  const found = explore(productionRules, { ...oneCrash, losses: 1, operator: "honest" });
+  console.log(`switch-over, one side lost, an operator: ${found.states} states`);
+  assertGood(found);
+});
 
 test("an operator's word about a side that lives makes two copies", () => {
   const found = explore(productionRules, { ...oneCrash, operator: "lying" });
@@ -112,8 +104,13 @@ test("a COMMIT sent only once leaves nobody running after a crash", () => {
   assert.ok(explore(silent, oneCrash).stuck.count > 0);
 });
 
+const conditions = [
+  ...(["twoRunning", "noneRunning", "stuck"] as const),
+  ...(["lostForGood", "downAfterLoss"] as const),
+];
+
 function assertGood(found: Exploration): void {
-  for (const name of ["twoRunning", "noneRunning", "stuck", "lostForGood"] as const) {
+  for (const name of conditions) {
     assert.is(found[name].count, 0, `${name}: ${found[name].example.join(" > ")}`);
   }
 }
