@@ -19,6 +19,7 @@ import { initAuthority, issueCertificate } from "../../src/peer/pki.js";
 import type { PeerRole } from "../../src/transfer/security.js";
 import { type CommandResult, finish } from "./command.js";
 import { plainOuterImage } from "./outer-image.js";
+import { removeOuters } from "./remove-outer.js";
 
 /** Every container and volume of a lab carries it, with the lab's name as its value. */
 const label = "ums.test";
@@ -221,7 +222,7 @@ class Container implements OuterContainer {
   }
 
   async remove(): Promise<void> {
-    await run(["docker", "rm", "-fv", this.name]);
+    await removeOuters([this.name]);
   }
 }
 
@@ -275,10 +276,7 @@ async function removeLabelled(prefix: string): Promise<void> {
   const filter = ["--quiet", "--filter", `label=${label}=${prefix}`];
   const ids = async (...argv: string[]) =>
     (await run(["docker", ...argv, ...filter])).stdout.split("\n").filter((id) => id !== "");
-  const containers = await ids("ps", "--all");
-  if (containers.length > 0) {
-    await run(["docker", "rm", "--force", "--volumes", ...containers], { timeoutMs: 120_000 });
-  }
+  await removeOuters(await ids("ps", "--all"));
   const volumes = await ids("volume", "ls");
   if (volumes.length > 0) await run(["docker", "volume", "rm", ...volumes]);
 }

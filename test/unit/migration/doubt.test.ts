@@ -2,6 +2,7 @@
 import * as assert from "uvu/assert";
 import { UmsError } from "../../../src/errors.js";
 import { poll } from "../../../src/lib/deadline.js";
+import { deferred } from "../../../src/lib/deferred.js";
 import { silentLogger } from "../../../src/lib/log.js";
 import { createDoubtOrders, type DoubtOrders } from "../../../src/migration/doubt.js";
 import { signCommit, verifyCommit } from "../../../src/peer/commit-certificate.js";
@@ -16,6 +17,8 @@ const test = suite("orders in a doubt");
 const order = { isFenced: true, by: "operator alice" };
 
 interface Doubt extends Pair {
+  /** Itself, for ends that are replaced. */
+  pair: Pair;
   atSource: DoubtOrders;
   atDestination: DoubtOrders;
   a: OwnIdentity;
@@ -55,7 +58,7 @@ function inDoubt(name: string, check: (doubt: Doubt) => Promise<void>): void {
           journal: pair.destination.journal,
           identity: () => b,
         });
-        await check({ ...pair, atSource, atDestination, a, b });
+        await check({ ...pair, pair, atSource, atDestination, a, b });
       });
     }),
   );
@@ -117,16 +120,34 @@ inDoubt("a rollback that cannot be recorded leaves the COMMITs going", async (do
   await phaseOf(source, "RETIRED");
 });
 
-inDoubt("a source restarted after the rollback's record thaws", async (doubt) => {
-  const { source } = doubt;
-  const { state } = source.runner;
-  await source.journal.append({
-    role: "source",
-    state: { ...state, phase: "ROLLED_BACK", fence: { by: "x", at: "" } },
-  });
-  await doubt.restartSource();
-  assert.is(doubt.events.count("source.thaw") > 0 || doubt.source === source, true);
+inDoubt("a source restarted after the rollback's record thaws", async ({ pair, events }) => {
+  const { journal, runner } = pair.source;
+  const fence = { by: "operator alice", at: "2026-01-02T03:04:05.000Z" };
+  await journal.append({ role: "source", state: { ...runner.state, phase: "ROLLED_BACK", fence } });
+  await pair.restartSource();
+  await phaseOf(pair.source, "ACTIVE");
+  assert.is(events.count("source.thaw"), 1);
+  assert.equal(pair.source.runner.state.fence, fence);
 });
+
+for (const isTakenOver of [true, false]) {
+  const end = isTakenOver ? "leaves the service to a destination taken over" : "aborts, thaws";
+  test(`a source restarted in FROZEN asks first, and ${end}`, () =>
+    withPair(async (pair) => {
+      const never = deferred<void>();
+      pair.events.script.set("record COMMITTED", () => never.promise);
+      void pair.migrate().catch(() => undefined);
+      const isReached = () => pair.events.count("record COMMITTED") === 1;
+      await poll("the decision", isReached, { timeoutMs: 4_000 });
+      assert.is(pair.source.runner.state.phase, "FROZEN");
+      if (isTakenOver) await pair.destination.runner.takeOver({ by: "operator", at: "" });
+      await pair.restartSource();
+      await phaseOf(pair.source, isTakenOver ? "RETIRED" : "ACTIVE");
+      assert.is(pair.events.count("peer.query"), 1);
+      assert.is(pair.events.count("source.thaw"), isTakenOver ? 0 : 1);
+      never.reject(new UmsError("ERR_CANCELLED", "the first supervisor is gone"));
+    }));
+}
 
 inDoubt("a takeover thaws the destination once and records who", async (doubt) => {
   const { atDestination, events, destination, source } = doubt;
