@@ -14,6 +14,8 @@ const faultDir = "/run/ums/faults";
 const point = `${faultDir}/source.record.COMMITTED`;
 const certificatePath = "/tmp/commit";
 const conflictExitCode = 75;
+/** A doubt lasts as long as the test keeps it up. */
+const doubtTimeoutMs = 180_000;
 
 const test = suite("an operator's way out of a doubt");
 let lab: OuterLab;
@@ -60,7 +62,7 @@ test("a COMMIT carried by hand: the service runs while the network is cut", () =
     assert.is(result?.outcome, "moved", stderr);
     assert.match(await metrics(source), /^ums_migration_in_doubt 0$/m);
     const { answered } = watch;
-    await poll("the client goes on", () => watch.answered > answered + 100, { timeoutMs: 30_000 });
+    await poll("the client goes on", () => watch.answered > answered + 100, { timeoutMs: 60_000 });
     const { problems, gapMs } = await watch.stop();
     assert.equal(problems, []);
     console.log(`longest time between two answers: ${gapMs.toFixed(0)} ms`);
@@ -83,7 +85,7 @@ test("rollback --fenced: the destination is gone, the service goes on with its m
     assert.is(result?.runsOn, "source");
     assert.match(stderr, "rollback --fenced by operator local");
     const { answered } = watch;
-    await poll("the client goes on", () => watch.answered > answered + 100, { timeoutMs: 30_000 });
+    await poll("the client goes on", () => watch.answered > answered + 100, { timeoutMs: 60_000 });
     const { problems } = await watch.stop();
     assert.equal(problems, []);
     assert.is(findCountProblem([await source.printed()]), undefined);
@@ -127,7 +129,7 @@ async function withDoubt(name: string, use: (doubt: Doubt) => Promise<void>): Pr
     lab.start(`${name}-a`, { image, args, env, ports: [port] }),
     lab.start(`${name}-b`),
   ]);
-  const watch = await watchCounter(source.port(port));
+  const watch = await watchCounter(source.port(port), doubtTimeoutMs);
   try {
     await source.exec("sh", "-c", `mkdir -p ${faultDir} && echo pause >${point}`);
     const migration = source.migrate(destination, "--downtime-budget", "60000");

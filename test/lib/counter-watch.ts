@@ -19,8 +19,14 @@ export interface Watch {
 const pauseMs = 2;
 const keptProblems = 5;
 
-/** Asks `next` without pause on one connection until it is stopped or the connection breaks. */
-export async function watchCounter(address: { host: string; port: number }): Promise<Watch> {
+/**
+ * Asks `next` without pause on one connection until it is stopped or the connection breaks.
+ * @param answerTimeoutMs longest freeze that is no error
+ */
+export async function watchCounter(
+  address: { host: string; port: number },
+  answerTimeoutMs = 30_000,
+): Promise<Watch> {
   const client = await whenAnswering(address);
   const report: WatchReport = { answered: 0, problems: [], gapMs: 0 };
   const stopping = new AbortController();
@@ -31,7 +37,7 @@ export async function watchCounter(address: { host: string; port: number }): Pro
     let last: number | undefined;
     let lastMs = performance.now();
     while (!stopping.signal.aborted) {
-      const number = Number(await client.ask("next"));
+      const number = Number(await client.ask("next", answerTimeoutMs));
       if (last !== undefined && number !== last + 1) note(`${number} came after ${last}`);
       last = number;
       report.answered += 1;

@@ -60,6 +60,8 @@ class Client implements LineClient {
   ) {
     lines.on("line", (line) => this.waiters.shift()?.resolve(line));
     socket.on("error", (error) => this.end(error));
+    // It passes the socket's error on, and would throw it where nobody listens.
+    lines.on("error", (error: Error) => this.end(error));
     socket.on("close", () => this.end(new Error("the service closed the connection")));
   }
 
