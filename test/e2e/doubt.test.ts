@@ -18,16 +18,10 @@ const conflictExitCode = 75;
 const doubtTimeoutMs = 180_000;
 
 const test = suite("an operator's way out of a doubt");
-let lab: OuterLab;
 let image: string;
 
 test.before(async () => {
-  lab = await openOuterLab("ums-test-doubt");
   image = await outerWithFixture("programs");
-});
-
-test.after(async () => {
-  await lab?.close();
 });
 
 test("a COMMIT carried by hand: the service runs while the network is cut", () =>
@@ -71,7 +65,7 @@ test("a COMMIT carried by hand: the service runs while the network is cut", () =
   }));
 
 test("rollback --fenced: the destination is gone, the service goes on with its memory", () =>
-  withDoubt("back", async ({ source, destination, watch, migration }) => {
+  withDoubt("back", async ({ lab, source, destination, watch, migration }) => {
     await cut(destination, source);
     await decide(source);
     await stateIs(source, "COMMITTED");
@@ -89,11 +83,11 @@ test("rollback --fenced: the destination is gone, the service goes on with its m
     const { problems } = await watch.stop();
     assert.equal(problems, []);
     assert.is(findCountProblem([await source.printed()]), undefined);
-    await source.move(await lab.start("back-c"));
+    await source.move(await lab.start("c"));
   }));
 
 test("takeover --fenced: the source is gone, the service goes on where it is PREPARED", () =>
-  withDoubt("over", async ({ source, destination, watch, migration }) => {
+  withDoubt("over", async ({ lab, source, destination, watch, migration }) => {
     assert.is((await destination.status()).state, "PREPARED");
     const alive = await destination.ums("takeover", "--fenced");
     assert.match(alive.stderr, "ERR_NOT_FENCED", "the source answers: it is undecided");
@@ -110,10 +104,11 @@ test("takeover --fenced: the source is gone, the service goes on where it is PRE
     assert.match(status.fence, /^operator local at 20/);
     const next = Number(await askOnce({ host: destination.ip, port }, "next"));
     assert.ok(next === last + 1 || next === last + 2, `${next} came after ${last}`);
-    await destination.move(await lab.start("over-c"));
+    await destination.move(await lab.start("c"));
   }));
 
 interface Doubt {
+  lab: OuterLab;
   source: OuterContainer;
   destination: OuterContainer;
   /** On the source's published port; begun before the migration. */
@@ -125,18 +120,21 @@ interface Doubt {
 async function withDoubt(name: string, use: (doubt: Doubt) => Promise<void>): Promise<void> {
   const env = { UMS_TEST_FAULTS: faultDir };
   const args = ["counter", String(counterMib)];
-  const [source, destination] = await Promise.all([
-    lab.start(`${name}-a`, { image, args, env, ports: [port] }),
-    lab.start(`${name}-b`),
-  ]);
-  const watch = await watchCounter(source.port(port), doubtTimeoutMs);
+  const lab = await openOuterLab(`ums-test-doubt-${name}`);
+  let watch: Watch | undefined;
   try {
+    const [source, destination] = await Promise.all([
+      lab.start("a", { image, args, env, ports: [port] }),
+      lab.start("b"),
+    ]);
+    watch = await watchCounter(source.port(port), doubtTimeoutMs);
     await source.exec("sh", "-c", `mkdir -p ${faultDir} && echo pause >${point}`);
     const migration = source.migrate(destination, "--downtime-budget", "60000");
     await poll("the decision", () => exists(source, `${point}.reached`), { timeoutMs: 90_000 });
-    await use({ source, destination, watch, migration });
+    await use({ lab, source, destination, watch, migration });
   } finally {
-    await watch.stop();
+    await watch?.stop();
+    await lab.close();
   }
 }
 
