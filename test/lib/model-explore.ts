@@ -117,7 +117,9 @@ function isNoneRunning({ A, B }: World): boolean {
 function isLostForGood({ A, B }: World): boolean {
   if (A.restarts + B.restarts > 0) return false;
   const source = A.journal.source?.phase;
-  const destination = B.journal.destination?.phase ?? "PASSIVE";
+  // Of the migration that A has committed: B may have had another one since.
+  const committed = A.journal.source?.migrationId;
+  const destination = B.journal.found[`destination ${committed}`]?.phase ?? "PASSIVE";
   if (B.isLost) {
     const isHandedOver = source === "DONE" || source === "RETIRED";
     return !isHandedOver && A.tree === "none";
