@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { registerBuild } from "./build.js";
-import { registerDrain } from "./drain.js";
 import { registerDoubt } from "./doubt.js";
+import { registerDrain } from "./drain.js";
 import { registerExec } from "./exec.js";
 import { registerFrontman } from "./frontman.js";
 import { checkHealth } from "./health.js";
@@ -34,7 +34,6 @@ export function createProgram(context: CliContext): Command {
     .action(async () => context.setExitCode(await checkHealth(context.env)));
   registerFrontman(program);
   registerDoubt(program);
-  registerHealth(program, context);
   registerExec(program, context);
   registerBuild(program, context);
   registerPki(program);

@@ -76,7 +76,9 @@ export function createMigrationService(deps: MigrationServiceDeps): MigrationSer
     takeover: unary(authenticate, ({ fenced }, caller) =>
       deps.doubt.takeOver({ isFenced: fenced, by: nameOf(caller) }),
     ),
-    exportCommit: unary(authenticate, async () => ({ certificate: await deps.doubt.exportCommit() })),
+    exportCommit: unary(authenticate, async () => ({
+      certificate: await deps.doubt.exportCommit(),
+    })),
     importCommit: unary(authenticate, ({ certificate }) => deps.doubt.importCommit(certificate)),
     migrate: (call) => {
       migrate(deps, call).then(

@@ -75,6 +75,7 @@ test.before(async () => {
         dataPort: 1,
         resetFlows: async () => 0,
         publicEndpoint: "",
+        arrival: () => undefined,
       }),
     },
     { authenticate, isOperatorAllowed: (name) => name !== "mate" },

@@ -160,6 +160,8 @@ function journal(record: NonNullable<StatusFacts["journal"]["last"]>): StatusFac
 }
 
 const common = {
+  announced: [],
+  whyFronting: undefined,
   spec: undefined,
   service: { state: () => "running" as const },
   relayed: { packets: 0, bytes: 0 },

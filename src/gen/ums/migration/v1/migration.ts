@@ -37,15 +37,36 @@ export interface GetStatusResponse {
   state: string;
   epoch: bigint;
   migrationId: string;
-  /** Where the service went or is going, `host:port`. */
+  /** Where the service went, is going or comes from, `host:port`. */
   peer: string;
   /** Whether the service runs here: `running`, `frozen`, `none`. */
   here: string;
-  /** One sentence for people: who owns the service and what to do, if anything. */
+  /** One sentence for people: who owns the service and why. */
   explanation: string;
   /** Packets and bytes the relay carried since the service left. */
   relayedPackets: bigint;
   relayedBytes: bigint;
+  /**
+   * Names of this outer container and of the other one, as their certificates have them; empty when
+   * unknown.
+   */
+  self: string;
+  peerName: string;
+  /**
+   * Who owns the service: `here`, `peer`, `undecided` (the source has not decided, or its decision is
+   * not known here), `nobody` (there is no service).
+   */
+  owner: string;
+  /** When the state was entered, RFC 3339; empty when nothing was ever recorded. */
+  since: string;
+  /** Why the state is not left, or how the last migration failed; empty when there is nothing to say. */
+  lastError: string;
+  /** What to do, for people; empty when nothing is to be done. */
+  next: string;
+  /** The migration waits for the other side, and nobody runs the service. */
+  inDoubt: boolean;
+  /** Who ended a doubt by `--fenced`, and when; empty when nobody did. */
+  fence: string;
 }
 
 export interface MigrateRequest {
@@ -73,6 +94,11 @@ export interface Progress {
   /** 0: unknown. */
   bytesTotal: bigint;
   elapsedMs: bigint;
+  /**
+   * Why a committed migration is not confirmed yet; nobody runs the service meanwhile. Empty when
+   * there is no doubt.
+   */
+  doubt: string;
 }
 
 export interface Result {
@@ -138,6 +164,52 @@ export interface IssueTokenResponse {
   expiresAtMs: bigint;
 }
 
+export interface RollbackRequest {
+  /**
+   * The operator guarantees that the destination's outer container can never run again. Refused when
+   * false.
+   */
+  fenced: boolean;
+}
+
+export interface RollbackResponse {
+  migrationId: string;
+  /** State of docs/switchover.md. */
+  state: string;
+}
+
+export interface TakeoverRequest {
+  /**
+   * The operator guarantees that the source's outer container can never run again. Refused when
+   * false.
+   */
+  fenced: boolean;
+}
+
+export interface TakeoverResponse {
+  migrationId: string;
+  /** State of docs/switchover.md. */
+  state: string;
+}
+
+export interface ExportCommitRequest {
+}
+
+export interface ExportCommitResponse {
+  /** Compact JWS, see docs/decisions/0010-signed-commit.md. */
+  certificate: string;
+}
+
+export interface ImportCommitRequest {
+  certificate: string;
+}
+
+export interface ImportCommitResponse {
+  migrationId: string;
+  /** State of docs/switchover.md. */
+  state: string;
+}
+
 function createBaseGetStatusRequest(): GetStatusRequest {
   return {};
 }
@@ -186,6 +258,14 @@ function createBaseGetStatusResponse(): GetStatusResponse {
     explanation: "",
     relayedPackets: 0n,
     relayedBytes: 0n,
+    self: "",
+    peerName: "",
+    owner: "",
+    since: "",
+    lastError: "",
+    next: "",
+    inDoubt: false,
+    fence: "",
   };
 }
 
@@ -232,6 +312,30 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
         throw new globalThis.Error("value provided for field message.relayedBytes of type uint64 too large");
       }
       writer.uint32(88).uint64(message.relayedBytes);
+    }
+    if (message.self !== "") {
+      writer.uint32(98).string(message.self);
+    }
+    if (message.peerName !== "") {
+      writer.uint32(106).string(message.peerName);
+    }
+    if (message.owner !== "") {
+      writer.uint32(114).string(message.owner);
+    }
+    if (message.since !== "") {
+      writer.uint32(122).string(message.since);
+    }
+    if (message.lastError !== "") {
+      writer.uint32(130).string(message.lastError);
+    }
+    if (message.next !== "") {
+      writer.uint32(138).string(message.next);
+    }
+    if (message.inDoubt !== false) {
+      writer.uint32(144).bool(message.inDoubt);
+    }
+    if (message.fence !== "") {
+      writer.uint32(154).string(message.fence);
     }
     return writer;
   },
@@ -335,6 +439,70 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             }
 
             message.relayedBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.self = reader.string();
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.peerName = reader.string();
+            continue;
+          }
+          case 14: {
+            if (tag !== 114) {
+              break;
+            }
+
+            message.owner = reader.string();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.since = reader.string();
+            continue;
+          }
+          case 16: {
+            if (tag !== 130) {
+              break;
+            }
+
+            message.lastError = reader.string();
+            continue;
+          }
+          case 17: {
+            if (tag !== 138) {
+              break;
+            }
+
+            message.next = reader.string();
+            continue;
+          }
+          case 18: {
+            if (tag !== 144) {
+              break;
+            }
+
+            message.inDoubt = reader.bool();
+            continue;
+          }
+          case 19: {
+            if (tag !== 154) {
+              break;
+            }
+
+            message.fence = reader.string();
             continue;
           }
         }
@@ -500,7 +668,7 @@ export const MigrateEvent: MessageFns<MigrateEvent> = {
 };
 
 function createBaseProgress(): Progress {
-  return { migrationId: "", phase: "", bytesSent: 0n, bytesTotal: 0n, elapsedMs: 0n };
+  return { migrationId: "", phase: "", bytesSent: 0n, bytesTotal: 0n, elapsedMs: 0n, doubt: "" };
 }
 
 export const Progress: MessageFns<Progress> = {
@@ -528,6 +696,9 @@ export const Progress: MessageFns<Progress> = {
         throw new globalThis.Error("value provided for field message.elapsedMs of type uint64 too large");
       }
       writer.uint32(40).uint64(message.elapsedMs);
+    }
+    if (message.doubt !== "") {
+      writer.uint32(50).string(message.doubt);
     }
     return writer;
   },
@@ -583,6 +754,14 @@ export const Progress: MessageFns<Progress> = {
             }
 
             message.elapsedMs = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.doubt = reader.string();
             continue;
           }
         }
@@ -1175,6 +1354,396 @@ export const IssueTokenResponse: MessageFns<IssueTokenResponse> = {
   },
 };
 
+function createBaseRollbackRequest(): RollbackRequest {
+  return { fenced: false };
+}
+
+export const RollbackRequest: MessageFns<RollbackRequest> = {
+  encode(message: RollbackRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fenced !== false) {
+      writer.uint32(8).bool(message.fenced);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RollbackRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRollbackRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.fenced = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseRollbackResponse(): RollbackResponse {
+  return { migrationId: "", state: "" };
+}
+
+export const RollbackResponse: MessageFns<RollbackResponse> = {
+  encode(message: RollbackResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migrationId !== "") {
+      writer.uint32(10).string(message.migrationId);
+    }
+    if (message.state !== "") {
+      writer.uint32(18).string(message.state);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): RollbackResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseRollbackResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migrationId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverRequest(): TakeoverRequest {
+  return { fenced: false };
+}
+
+export const TakeoverRequest: MessageFns<TakeoverRequest> = {
+  encode(message: TakeoverRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.fenced !== false) {
+      writer.uint32(8).bool(message.fenced);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.fenced = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverResponse(): TakeoverResponse {
+  return { migrationId: "", state: "" };
+}
+
+export const TakeoverResponse: MessageFns<TakeoverResponse> = {
+  encode(message: TakeoverResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migrationId !== "") {
+      writer.uint32(10).string(message.migrationId);
+    }
+    if (message.state !== "") {
+      writer.uint32(18).string(message.state);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migrationId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseExportCommitRequest(): ExportCommitRequest {
+  return {};
+}
+
+export const ExportCommitRequest: MessageFns<ExportCommitRequest> = {
+  encode(_: ExportCommitRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExportCommitRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExportCommitRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseExportCommitResponse(): ExportCommitResponse {
+  return { certificate: "" };
+}
+
+export const ExportCommitResponse: MessageFns<ExportCommitResponse> = {
+  encode(message: ExportCommitResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificate !== "") {
+      writer.uint32(10).string(message.certificate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ExportCommitResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseExportCommitResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificate = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseImportCommitRequest(): ImportCommitRequest {
+  return { certificate: "" };
+}
+
+export const ImportCommitRequest: MessageFns<ImportCommitRequest> = {
+  encode(message: ImportCommitRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.certificate !== "") {
+      writer.uint32(10).string(message.certificate);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportCommitRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportCommitRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.certificate = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseImportCommitResponse(): ImportCommitResponse {
+  return { migrationId: "", state: "" };
+}
+
+export const ImportCommitResponse: MessageFns<ImportCommitResponse> = {
+  encode(message: ImportCommitResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.migrationId !== "") {
+      writer.uint32(10).string(message.migrationId);
+    }
+    if (message.state !== "") {
+      writer.uint32(18).string(message.state);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ImportCommitResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseImportCommitResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.migrationId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.state = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
 /** What people and coordinators ask of an outer container. */
 export type MigrationService = typeof MigrationService;
 export const MigrationService = {
@@ -1234,6 +1803,54 @@ export const MigrationService = {
     responseSerialize: (value: IssueTokenResponse): Buffer => Buffer.from(IssueTokenResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): IssueTokenResponse => IssueTokenResponse.decode(value),
   },
+  /**
+   * At a source in COMMITTED: an operator's word that the destination can never run the service; it
+   * goes on here.
+   */
+  rollback: {
+    path: "/ums.migration.v1.Migration/Rollback" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: RollbackRequest): Buffer => Buffer.from(RollbackRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): RollbackRequest => RollbackRequest.decode(value),
+    responseSerialize: (value: RollbackResponse): Buffer => Buffer.from(RollbackResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): RollbackResponse => RollbackResponse.decode(value),
+  },
+  /**
+   * At a destination in PREPARED: an operator's word that the source can never run the service; it
+   * goes on here.
+   */
+  takeover: {
+    path: "/ums.migration.v1.Migration/Takeover" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: TakeoverRequest): Buffer => Buffer.from(TakeoverRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): TakeoverRequest => TakeoverRequest.decode(value),
+    responseSerialize: (value: TakeoverResponse): Buffer => Buffer.from(TakeoverResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): TakeoverResponse => TakeoverResponse.decode(value),
+  },
+  /** The source's decision as a signed certificate, for any path that reaches the destination. */
+  exportCommit: {
+    path: "/ums.migration.v1.Migration/ExportCommit" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ExportCommitRequest): Buffer => Buffer.from(ExportCommitRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ExportCommitRequest => ExportCommitRequest.decode(value),
+    responseSerialize: (value: ExportCommitResponse): Buffer =>
+      Buffer.from(ExportCommitResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ExportCommitResponse => ExportCommitResponse.decode(value),
+  },
+  /** At a destination: obeys such a certificate as it does the source's own Commit. */
+  importCommit: {
+    path: "/ums.migration.v1.Migration/ImportCommit" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ImportCommitRequest): Buffer => Buffer.from(ImportCommitRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ImportCommitRequest => ImportCommitRequest.decode(value),
+    responseSerialize: (value: ImportCommitResponse): Buffer =>
+      Buffer.from(ImportCommitResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ImportCommitResponse => ImportCommitResponse.decode(value),
+  },
 } as const;
 
 export interface MigrationServer extends UntypedServiceImplementation {
@@ -1253,6 +1870,20 @@ export interface MigrationServer extends UntypedServiceImplementation {
   drainRelay: handleUnaryCall<DrainRelayRequest, DrainRelayResponse>;
   /** Leave for one source to migrate one service here, once (docs/security.md). */
   issueToken: handleUnaryCall<IssueTokenRequest, IssueTokenResponse>;
+  /**
+   * At a source in COMMITTED: an operator's word that the destination can never run the service; it
+   * goes on here.
+   */
+  rollback: handleUnaryCall<RollbackRequest, RollbackResponse>;
+  /**
+   * At a destination in PREPARED: an operator's word that the source can never run the service; it
+   * goes on here.
+   */
+  takeover: handleUnaryCall<TakeoverRequest, TakeoverResponse>;
+  /** The source's decision as a signed certificate, for any path that reaches the destination. */
+  exportCommit: handleUnaryCall<ExportCommitRequest, ExportCommitResponse>;
+  /** At a destination: obeys such a certificate as it does the source's own Commit. */
+  importCommit: handleUnaryCall<ImportCommitRequest, ImportCommitResponse>;
 }
 
 export interface MigrationClient extends Client {
@@ -1332,6 +1963,76 @@ export interface MigrationClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: IssueTokenResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * At a source in COMMITTED: an operator's word that the destination can never run the service; it
+   * goes on here.
+   */
+  rollback(
+    request: RollbackRequest,
+    callback: (error: ServiceError | null, response: RollbackResponse) => void,
+  ): ClientUnaryCall;
+  rollback(
+    request: RollbackRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: RollbackResponse) => void,
+  ): ClientUnaryCall;
+  rollback(
+    request: RollbackRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: RollbackResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * At a destination in PREPARED: an operator's word that the source can never run the service; it
+   * goes on here.
+   */
+  takeover(
+    request: TakeoverRequest,
+    callback: (error: ServiceError | null, response: TakeoverResponse) => void,
+  ): ClientUnaryCall;
+  takeover(
+    request: TakeoverRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: TakeoverResponse) => void,
+  ): ClientUnaryCall;
+  takeover(
+    request: TakeoverRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: TakeoverResponse) => void,
+  ): ClientUnaryCall;
+  /** The source's decision as a signed certificate, for any path that reaches the destination. */
+  exportCommit(
+    request: ExportCommitRequest,
+    callback: (error: ServiceError | null, response: ExportCommitResponse) => void,
+  ): ClientUnaryCall;
+  exportCommit(
+    request: ExportCommitRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ExportCommitResponse) => void,
+  ): ClientUnaryCall;
+  exportCommit(
+    request: ExportCommitRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ExportCommitResponse) => void,
+  ): ClientUnaryCall;
+  /** At a destination: obeys such a certificate as it does the source's own Commit. */
+  importCommit(
+    request: ImportCommitRequest,
+    callback: (error: ServiceError | null, response: ImportCommitResponse) => void,
+  ): ClientUnaryCall;
+  importCommit(
+    request: ImportCommitRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ImportCommitResponse) => void,
+  ): ClientUnaryCall;
+  importCommit(
+    request: ImportCommitRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ImportCommitResponse) => void,
   ): ClientUnaryCall;
 }
 
