@@ -14,7 +14,7 @@ main() {
   compile_programs
   build_fixture programs "$programs"
   local name
-  for name in redis nginx postgres; do build_fixture "$name" "$fixtures/$name"; done
+  for name in redis nginx postgres protocols; do build_fixture "$name" "$fixtures/$name"; done
 }
 
 # Static, so that the image needs no libc; one source a program, control.c in all of them.

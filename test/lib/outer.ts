@@ -37,8 +37,10 @@ export interface OuterOptions {
   flags?: readonly string[];
   /** Arguments of the service. */
   args?: readonly string[];
-  /** Ports of the service that are published; see {@link OuterContainer.port}. */
-  ports?: readonly number[];
+  /** Ports of the service that are published, `7003/udp` or TCP; see {@link OuterContainer.port}. */
+  ports?: readonly (number | `${number}/udp`)[];
+  /** A network of the lab; default is the engine's own bridge. */
+  network?: string;
   /** Certificates of another authority than the lab's. */
   tlsDirectory?: string;
 }
@@ -66,7 +68,7 @@ export interface OuterContainer {
   /** Of the Migration Interface. */
   readonly peerAddress: string;
   /** Where a published port of the service is reached, through the engine's DNAT. */
-  port(servicePort: number): { host: string; port: number };
+  port(servicePort: number, protocol?: "tcp" | "udp"): { host: string; port: number };
   /** Runs a command in the outer container. */
   exec(...argv: string[]): Promise<CommandResult>;
   /** Runs a shell script in the nested service. @throws when it does not exit with 0 */
@@ -88,6 +90,10 @@ export interface OuterLab {
   start(name: string, options?: OuterOptions): Promise<OuterContainer>;
   /** A named volume that ends with the lab. */
   volume(name: string): Promise<string>;
+  /** Another bridge network of the engine; ends with the lab. Bridges do not reach each other. */
+  network(name: string): Promise<string>;
+  /** The machine's own address that ports are published at. */
+  readonly publishAddress: string;
   /** Orders by gRPC, for what must come at the right moment; to be closed. */
   operate(outer: OuterContainer, as?: { name: string; role?: PeerRole }): Promise<OperatorClient>;
   /** What the supervisor has logged. */
@@ -121,6 +127,7 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
         ...["--label", `${label}=${prefix}`, "-v", `${tls}:/etc/ums/tls:ro`],
         ...Object.entries(env).flatMap(([key, value]) => ["-e", `${key}=${value}`]),
         ...(options.ports ?? []).flatMap((port) => ["-p", `${publishAddress}::${port}`]),
+        ...(options.network === undefined ? [] : ["--network", options.network]),
         ...(options.flags ?? []),
         options.image ?? plainOuterImage,
         ...(options.args ?? []),
@@ -132,6 +139,12 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
       await run(["docker", "volume", "create", "--label", `${label}=${prefix}`, name]);
       return name;
     },
+    async network(suffix) {
+      const name = `${prefix}-${suffix}`;
+      await run(["docker", "network", "create", "--label", `${label}=${prefix}`, name]);
+      return name;
+    },
+    publishAddress,
     async operate(outer, { name, role = "operator" } = { name: "operator" }) {
       const out = join(directory, `${role}-${name}`);
       if (!existsSync(out)) await issueCertificate({ directory: authority, name, role, out });
@@ -147,7 +160,8 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
 
 /** Where the service is must not matter to a caller that wants it alive: asks until it answers. */
 async function whenReady(name: string): Promise<OuterContainer> {
-  const ip = await inspect(name, "{{.NetworkSettings.IPAddress}}");
+  const addresses = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
+  const [ip = ""] = (await inspect(name, addresses)).split(" ");
   const isReady = async () => {
     const state = await inspect(name, "{{.State.Status}}");
     if (state !== "running") throw new Error(`${name} is ${state}: ${await lastLogLines(name)}`);
@@ -171,8 +185,8 @@ class Container implements OuterContainer {
     return `${this.ip}:${peerPort}`;
   }
 
-  port(servicePort: number) {
-    const [binding] = this.published[`${servicePort}/tcp`] ?? [];
+  port(servicePort: number, protocol = "tcp") {
+    const [binding] = this.published[`${servicePort}/${protocol}`] ?? [];
     if (binding === undefined) throw new TypeError(`port ${servicePort} is not published`);
     return { host: binding.HostIp, port: Number(binding.HostPort) };
   }
@@ -279,4 +293,6 @@ async function removeLabelled(prefix: string): Promise<void> {
   await removeOuters(await ids("ps", "--all"));
   const volumes = await ids("volume", "ls");
   if (volumes.length > 0) await run(["docker", "volume", "rm", ...volumes]);
+  const networks = await ids("network", "ls");
+  if (networks.length > 0) await run(["docker", "network", "rm", ...networks]);
 }
