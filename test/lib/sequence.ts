@@ -30,11 +30,10 @@ export interface Sequence {
   stop(): Promise<SequenceReport>;
 }
 
-const paceMs = 5;
 const lastAnswerTimeoutMs = 10_000;
 const keptProblems = 5;
 
-export function startSequence(name: string, echo: Echo): Sequence {
+export function startSequence(name: string, echo: Echo, paceMs = 5): Sequence {
   const report: SequenceReport = { name, sent: 0, received: 0, gapMs: 0, problems: [] };
   const stopping = new AbortController();
   let lastMs = performance.now();

@@ -20,6 +20,7 @@ import {
   type SourceSession,
   type SourceSide,
 } from "../contract.js";
+import { queuedDatagramBytes, untilRead } from "./datagrams.js";
 import { createFileSync, type FileSync } from "./file-sync.js";
 import { untilConnected } from "./handshakes.js";
 import { residentBytes } from "./memory.js";
@@ -50,6 +51,7 @@ class ContainerSource implements SourceSide {
   private prepared: PreparedDump | undefined;
   private relayStream: Duplex | undefined;
   private freezer: Freezer | undefined;
+  private pid: number | undefined;
 
   constructor(private readonly deps: ContainerSourceDeps) {}
 
@@ -97,6 +99,7 @@ class ContainerSource implements SourceSide {
   async ready(session: SourceSession): Promise<void> {
     const { container, freezer } = await this.running();
     this.freezer = freezer;
+    this.pid = container.State.Pid;
     const [pages, files, relay] = await Promise.all([
       session.openStream("pages", ""),
       session.openStream("files", ""),
@@ -117,7 +120,10 @@ class ContainerSource implements SourceSide {
   }
 
   async freeze(): Promise<void> {
+    const { pid } = this;
+    if (pid === undefined) throw new TypeError("freeze before ready");
     await this.deps.hold().engage();
+    await untilRead(() => queuedDatagramBytes(pid));
     await this.ofFreezer().freeze();
   }
 
