@@ -1,4 +1,5 @@
 /** A service moves while clients of many kinds are connected to it at once; none may notice. */
+import { type IntervalHistogram, monitorEventLoopDelay } from "node:perf_hooks";
 import * as assert from "uvu/assert";
 import { poll, sleep } from "../../src/lib/deadline.js";
 import { run } from "../../src/lib/exec.js";
@@ -42,6 +43,8 @@ let idle: IdleConnections;
 let sequences: Sequence[] = [];
 let reports: SequenceReport[] = [];
 let moved: MigrationResult;
+/** How late this process itself was: what a busy machine adds to the gaps that it sees. */
+let ownDelay: IntervalHistogram;
 
 test.before(async () => {
   lab = await openOuterLab(prefix);
@@ -75,13 +78,17 @@ test("goes on with all of them", async () => {
     startSequence("UDP", openUdpEcho(source.port(ports.udp, "udp")), datagramPaceMs),
   ];
   await sleep(settleMs);
+  ownDelay = monitorEventLoopDelay({ resolution: 5 });
+  ownDelay.enable();
   moved = await source.move(destination);
   await sleep(settleMs);
+  ownDelay.disable();
   reports = await Promise.all(sequences.map((sequence) => sequence.stop()));
   for (const { name, sent, gapMs } of reports) {
     console.log(`${name}: ${sent} sent, gap ${Math.round(gapMs)} ms`);
   }
-  console.log(`freeze ${Math.round(moved.freezeMs)} ms`);
+  const { freezeMs } = moved;
+  console.log(`freeze ${Math.round(freezeMs)} ms, own delay ${Math.round(ownDelayMs())} ms`);
 });
 
 test("loses, repeats and reorders no message, UDP's included", () => {
@@ -94,7 +101,7 @@ test("loses, repeats and reorders no message, UDP's included", () => {
 
 test("is silent for hardly longer than the freeze", () => {
   for (const { name, gapMs } of reports) {
-    const limitMs = moved.freezeMs + maxExtraGapMs;
+    const limitMs = moved.freezeMs + ownDelayMs() + maxExtraGapMs;
     assert.ok(gapMs <= limitMs, `${name}: ${gapMs} ms, freeze ${moved.freezeMs} ms`);
   }
 });
@@ -123,6 +130,10 @@ test("keeps its own connection to a database outside", async () => {
   console.log(`outgoing PostgreSQL: ${after} rows, gap ${gapMs} ms`);
   assert.ok(gapMs <= moved.freezeMs + maxExtraGapMs, `${gapMs} ms`);
 });
+
+function ownDelayMs(): number {
+  return ownDelay.max / 1e6;
+}
 
 /** A plain container on the machine's engine. @returns its address */
 async function startDatabase(): Promise<string> {

@@ -120,6 +120,29 @@ test("bounds the queue and counts what it drops", async () => {
   assert.is(droppedPackets, 500 - answers.length);
 });
 
+test("lets TCP recover what the full queue dropped", async () => {
+  await client.call("connect", "crowded", outer.address, 80, 5020);
+  await client.call("send", "crowded", "before");
+  assert.is((await client.call<string[]>("lines", "crowded", 1)).length, 1);
+  await supervisor.call("engage");
+  const texts = Array.from({ length: 500 }, (_, index) => `${index}`);
+  await client.call("sendUdp", texts, outer.address, 80);
+  const full = await supervisor.call<{ droppedPackets: number }>("holdStats");
+  await client.call("send", "crowded", "while full");
+  await client.call("connect", "begun while full", outer.address, 80, 5021);
+  await sleep(100);
+  const after = await supervisor.call<{ droppedPackets: number }>("holdStats");
+  assert.ok(after.droppedPackets > full.droppedPackets, "the queue was not full");
+  await supervisor.call("release");
+  await client.call("send", "begun while full", "hello");
+  const [, line] = await client.call<string[]>("lines", "crowded", 2);
+  assert.is(line, `a ${network.clientAddress}:5020 while full`);
+  assert.equal(await client.call("lines", "begun while full", 1), [
+    `a ${network.clientAddress}:5021 hello`,
+  ]);
+  await client.call("datagrams", 500);
+});
+
 test("stays held when the supervisor is killed, and the next one takes over", async () => {
   await supervisor.call("engage");
   await supervisor.kill();
