@@ -67,6 +67,7 @@ demo: ready ## Sets up all it needs and moves a live Redis between two outer con
 
 bench: ready ## Measures migrations and the paper's method beside them; writes bench/results.json
 	node --enable-source-maps dist/bench/main.js
+	node --enable-source-maps dist/bench/relay.js
 
 clean: ## Removes what was built: dist/, build/, our images and the containers made from them
 	@scripts/clean.sh

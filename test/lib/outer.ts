@@ -23,7 +23,7 @@ import { removeOuters } from "./remove-outer.js";
 
 /** Every container and volume of a lab carries it, with the lab's name as its value. */
 const label = "ums.test";
-const peerPort = 9750;
+const defaultPeerPort = 9750;
 const httpPort = 9751;
 /** Inner engine, load of the nested image and start of the service, on a busy machine. */
 const bootTimeoutMs = 120_000;
@@ -121,7 +121,8 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
       const isPassive = options.image === undefined;
       const mode = isPassive ? { UMS_START_MODE: "passive" } : {};
       // Its peers are the lab's own; a test of who may migrate where says so itself.
-      const env = { UMS_ALLOW_FROM: "*", ...mode, ...options.env };
+      const own: Record<string, string> = { UMS_ALLOW_FROM: "*", ...mode };
+      const env: Record<string, string> = { ...own, ...options.env };
       await run([
         ...["docker", "run", "-d", "--name", name, "--hostname", name, ...flags],
         ...["--label", `${label}=${prefix}`, "-v", `${tls}:/etc/ums/tls:ro`],
@@ -132,7 +133,7 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
         options.image ?? plainOuterImage,
         ...(options.args ?? []),
       ]);
-      return await whenReady(name);
+      return await whenReady(name, Number(env["UMS_PEER_PORT"] ?? defaultPeerPort));
     },
     async volume(suffix) {
       const name = `${prefix}-${suffix}`;
@@ -159,7 +160,7 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
 }
 
 /** Where the service is must not matter to a caller that wants it alive: asks until it answers. */
-async function whenReady(name: string): Promise<OuterContainer> {
+async function whenReady(name: string, peerPort: number): Promise<OuterContainer> {
   const addresses = "{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}";
   const [ip = ""] = (await inspect(name, addresses)).split(" ");
   const isReady = async () => {
@@ -169,7 +170,7 @@ async function whenReady(name: string): Promise<OuterContainer> {
   };
   await poll(`${name} is ready`, isReady, { timeoutMs: bootTimeoutMs, intervalMs: 200 });
   const published = JSON.parse(await inspect(name, "{{json .NetworkSettings.Ports}}"));
-  return new Container(name, ip, published);
+  return new Container(name, ip, peerPort, published);
 }
 
 type PublishedPorts = Record<string, { HostIp: string; HostPort: string }[] | null>;
@@ -178,11 +179,12 @@ class Container implements OuterContainer {
   constructor(
     readonly name: string,
     readonly ip: string,
+    private readonly peerPort: number,
     private readonly published: PublishedPorts,
   ) {}
 
   get peerAddress(): string {
-    return `${this.ip}:${peerPort}`;
+    return `${this.ip}:${this.peerPort}`;
   }
 
   port(servicePort: number, protocol = "tcp") {
