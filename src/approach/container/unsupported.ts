@@ -2,8 +2,9 @@
  * What CRIU cannot dump, found while the service still runs: a clear refusal before anything is
  * moved instead of a failed dump under the freeze. CRIU stays the judge of all else.
  */
-import { readdir, readlink } from "node:fs/promises";
+import { readdir, readFile, readlink } from "node:fs/promises";
 import { UmsError } from "../../errors.js";
+import { isNotFound } from "../../lib/files.js";
 
 const kinds: { link: RegExp; what: string; hint: string }[] = [
   {
@@ -33,8 +34,14 @@ const kinds: { link: RegExp; what: string; hint: string }[] = [
   },
 ];
 
-/** @throws ERR_RESOURCE_UNSUPPORTED naming process, file descriptor and what it is */
+/**
+ * @throws ERR_RESOURCE_UNSUPPORTED naming process, file descriptor and what it is, or a process
+ *   that is stopped
+ */
 export async function checkSupported(pids: readonly number[]): Promise<void> {
+  for (const pid of pids) {
+    if (isStopped(await readStat(pid))) throw stopped(pid);
+  }
   for (const pid of pids) {
     for (const { fd, link } of await openFiles(pid)) {
       const kind = kinds.find((candidate) => candidate.link.test(link));
@@ -45,6 +52,32 @@ export async function checkSupported(pids: readonly number[]): Promise<void> {
         { hint: kind.hint, details: { pid, fd, link } },
       );
     }
+  }
+}
+
+/** From /proc/PID/stat (man 5 proc_pid_stat): the state follows the name, which may hold brackets. */
+export function isStopped(stat: string): boolean {
+  return stat.slice(stat.lastIndexOf(")") + 2).startsWith("T");
+}
+
+/**
+ * In a frozen cgroup (v1) a stopped task cannot answer PTRACE_SEIZE: CRIU hangs in the kernel's
+ * ptrace_attach and the service stays frozen until the dump's own deadline (measured).
+ */
+function stopped(pid: number): UmsError {
+  return new UmsError("ERR_RESOURCE_UNSUPPORTED", `process ${pid} is stopped by a signal`, {
+    hint: "continue it (SIGCONT) or end it, then migrate again",
+    details: { pid },
+  });
+}
+
+async function readStat(pid: number): Promise<string> {
+  try {
+    return await readFile(`/proc/${pid}/stat`, "utf8");
+  } catch (error) {
+    // It has ended: no obstacle any more.
+    if (isNotFound(error) || (error as NodeJS.ErrnoException).code === "ESRCH") return "";
+    throw error;
   }
 }
 
