@@ -6,6 +6,7 @@ import * as assert from "uvu/assert";
 import { type ErrorCode, errorCatalogue, exitCodes } from "../../src/errors.js";
 import type { OperatorClient } from "../../src/grpc/operator-client.js";
 import { poll } from "../../src/lib/deadline.js";
+import { serviceName } from "../../src/nested/names.js";
 import { makeAuthority } from "../lib/certificates.js";
 import { findCountProblem, type Watch, watchCounter } from "../lib/counter-watch.js";
 import { askOnce } from "../lib/line-client.js";
@@ -131,6 +132,11 @@ test("of a service with what CRIU cannot dump, or to an occupied destination", a
   const kept = await other.exec("tail", "-n", "1", result?.failure?.details?.logPath ?? "no log");
   assert.match(kept.stdout, /Dumping FAILED/);
   assert.match(await askOnce(other.port(port), "check"), /^ok /);
+  await signal(other, "STOP");
+  const stopped = await other.migrate(destination);
+  await signal(other, "CONT");
+  assert.is(stopped.code, "ERR_RESOURCE_UNSUPPORTED", stopped.stderr);
+  assert.match(await askOnce(other.port(port), "check"), /^ok /);
   await other.remove();
 });
 
@@ -145,6 +151,12 @@ test("has cost no request and no line of output", async () => {
   const outputs = await Promise.all([source.printed(), destination.printed()]);
   assert.is(findCountProblem(outputs), undefined);
 });
+
+/** To the service's first process, from outside: it may be SIGSTOP. */
+async function signal(outer: OuterContainer, name: string): Promise<void> {
+  const { exitCode, stderr } = await outer.exec("docker", "kill", "--signal", name, serviceName);
+  assert.is(exitCode, 0, stderr);
+}
 
 /** Expects this code and its exit code, and the service to run on. */
 async function refused(
