@@ -46,6 +46,7 @@ export const errorCatalogue = {
   ERR_TOO_MANY_REQUESTS: "limit",
   ERR_FRAME_INVALID: "integrity",
   ERR_MANIFEST_MISMATCH: "integrity",
+  ERR_CHECKPOINT_UNSAFE: "integrity",
   ERR_JOURNAL_CORRUPT: "integrity",
   ERR_TRANSFER_SHORT: "integrity",
   ERR_DEADLINE: "deadline",
