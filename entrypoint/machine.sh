@@ -53,6 +53,10 @@ prepare_run() {
   # shellcheck disable=SC2154  # ums-init sets it
   mkdir -p "$state"
   mountpoint -q "$state" || mount -t tmpfs -o mode=0700,nosuid,nodev tmpfs "$state"
+  # CRIU's logs: a restore of damaged images logs without end (src/criu/files.ts).
+  mkdir -p "$state/criu"
+  mountpoint -q "$state/criu" ||
+    mount -t tmpfs -o size=64m,mode=0700,nosuid,nodev,noexec tmpfs "$state/criu"
   # Left by an engine that was killed where /run outlives the container.
   rm -f /run/docker.pid /run/docker.sock /run/docker/containerd/containerd.pid
 }

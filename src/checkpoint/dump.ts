@@ -8,7 +8,7 @@ import { mkdir, readdir, rm } from "node:fs/promises";
 import { type AddressInfo, createServer, type Server, type Socket } from "node:net";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { isImageFileName, isStatisticsFileName } from "../criu/files.js";
+import { criuWorkRoot, isImageFileName, isStatisticsFileName } from "../criu/files.js";
 import { rearmTimerfds } from "../criu/timerfds.js";
 import { UmsError } from "../errors.js";
 import { within } from "../lib/deadline.js";
@@ -27,6 +27,8 @@ export interface DumpOptions {
   files: Duplex;
   /** Longest dump. It is not killed before that. */
   timeoutMs: number;
+  /** Called when the images are complete and not sent yet. */
+  beforeSend(): Promise<unknown>;
   /** Further page bytes sent. */
   onBytes(bytes: number): void;
 }
@@ -43,10 +45,11 @@ const drainTimeoutMs = 30_000;
 /** Makes directories and the loopback port, so that the freeze need not wait for them. */
 export async function prepareDump(options: DumpOptions): Promise<PreparedDump> {
   const imagesDir = join(options.directory, "images");
-  const workDir = join(options.directory, "work");
+  const workDir = join(criuWorkRoot, "dump");
   await rm(options.directory, { recursive: true, force: true });
+  await rm(workDir, { recursive: true, force: true });
   await mkdir(imagesDir, { recursive: true, mode: 0o700 });
-  await mkdir(workDir, { mode: 0o700 });
+  await mkdir(workDir, { recursive: true, mode: 0o700 });
   const { server, connection, port } = await listenOnce();
 
   async function run(): Promise<Manifest> {
@@ -63,6 +66,7 @@ export async function prepareDump(options: DumpOptions): Promise<PreparedDump> {
     const { containerId, timeoutMs } = options;
     await checkpoint({ containerId, imagesDir, workDir, pageServerPort: port, timeoutMs });
     await rearmTimerfds(imagesDir);
+    await options.beforeSend();
     const [pages, files] = await Promise.all([
       within(drainTimeoutMs, "sending the last pages", relayed),
       sendFiles(options.files, await outgoing(imagesDir)),
@@ -77,6 +81,7 @@ export async function prepareDump(options: DumpOptions): Promise<PreparedDump> {
       options.pages.destroy();
       options.files.destroy();
       await rm(options.directory, { recursive: true, force: true });
+      await rm(workDir, { recursive: true, force: true });
     },
   };
 }

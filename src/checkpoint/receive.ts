@@ -1,10 +1,10 @@
 /**
  * The destination's copy of a checkpoint: pages by CRIU's page server, image files verified chunk
  * by chunk, both into one directory on tmpfs. CRIU never restores from a file that was not
- * verified.
+ * verified and vetted (vet/): each stream is taken once, so nothing is added afterwards.
  */
 import { constants, createWriteStream } from "node:fs";
-import { open } from "node:fs/promises";
+import { open, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex, Writable } from "node:stream";
 import { isImageFileName, isPageFileName } from "../criu/files.js";
@@ -15,6 +15,9 @@ import { receiveFiles } from "../transfer/files.js";
 import { type Manifest, mergeManifests } from "../transfer/manifest.js";
 import { relayToPageServer } from "../transfer/relay.js";
 import { pagesEntry } from "./pages-entry.js";
+import { rehearseFilters } from "./vet/filters.js";
+import type { Grants } from "./vet/grants.js";
+import { vetCheckpoint } from "./vet/vet.js";
 
 export interface CheckpointReceiverOptions {
   imagesDir: string;
@@ -25,10 +28,15 @@ export interface CheckpointReceiverOptions {
   maxPagesBytes: number | undefined;
   /** Image files come when the dump has ended, so their stream is silent for as long. */
   dumpTimeoutMs: number;
+  /** What a restored service may be at most. */
+  grants: Grants;
 }
 
 export interface CheckpointReceiver {
-  /** Each resolves when its stream is used up and all of it is verified and written. */
+  /**
+   * Each resolves when its stream is used up and all of it is verified, written and, the files,
+   * vetted, while pages may still be coming. @throws ERR_CHECKPOINT_UNSAFE
+   */
   acceptPages(stream: Duplex): Promise<void>;
   acceptFiles(stream: Duplex): Promise<void>;
   /** Resolves with the whole manifest when both have come. Rejects with the first failure. */
@@ -44,9 +52,17 @@ export function createCheckpointReceiver(options: CheckpointReceiverOptions): Ch
   pages.promise.catch(() => undefined);
   files.promise.catch(() => undefined);
   const opened: { kill(): void }[] = [];
+  const taken = new Set<string>();
+  rehearseFilters(options.grants.withheld ?? []);
+  const takeOnce = (kind: string, stream: Duplex): void => {
+    if (!taken.has(kind)) return void taken.add(kind);
+    stream.destroy();
+    throw new UmsError("ERR_FRAME_INVALID", `a second stream of ${kind}`);
+  };
   return {
-    acceptPages: (stream) =>
-      settle(pages, async () => {
+    async acceptPages(stream) {
+      takeOnce("pages", stream);
+      await settle(pages, async () => {
         const server = startPageServer(options);
         opened.push(server);
         const totals = await relayToPageServer(stream, server.socket, {
@@ -54,16 +70,26 @@ export function createCheckpointReceiver(options: CheckpointReceiverOptions): Ch
         });
         await server.finished();
         return pagesEntry(totals);
-      }),
-    acceptFiles: (stream) =>
-      settle(files, () =>
-        receiveFiles(stream, {
+      });
+    },
+    async acceptFiles(stream) {
+      takeOnce("files", stream);
+      await settle(files, async () => {
+        const manifest = await receiveFiles(stream, {
           openFile: (name) => openImageFile(options.imagesDir, name),
           maxBytes: options.maxFilesBytes,
           stallTimeoutMs: options.dumpTimeoutMs,
-        }),
-      ),
-    manifest: async () => mergeManifests(await Promise.all([pages.promise, files.promise])),
+        });
+        const names = manifest.files.map(({ name }) => name);
+        await vetCheckpoint({ imagesDir: options.imagesDir, names, grants: options.grants });
+        return manifest;
+      });
+    },
+    async manifest() {
+      const [ofPages, ofFiles] = await Promise.all([pages.promise, files.promise]);
+      await checkNothingElse(options.imagesDir, ofFiles);
+      return mergeManifests([ofPages, ofFiles]);
+    },
     close: () => {
       for (const server of opened) server.kill();
     },
@@ -82,6 +108,15 @@ export function pageLimit(maxPagesBytes = Number.POSITIVE_INFINITY): (bytes: num
       `more than the allowed ${maxPagesBytes} bytes of memory came`,
     );
   };
+}
+
+/** The directory holds what was verified and what the page server wrote. */
+async function checkNothingElse(imagesDir: string, { files }: Manifest): Promise<void> {
+  const known = new Set(files.map(({ name }) => name));
+  const names = await readdir(imagesDir);
+  const odd = names.find((name) => !known.has(name) && !isPageFileName(name));
+  if (odd === undefined) return;
+  throw new UmsError("ERR_CHECKPOINT_UNSAFE", `a file has come into the checkpoint: ${odd}`);
 }
 
 async function settle(target: Deferred<Manifest>, work: () => Promise<Manifest>): Promise<void> {

@@ -5,6 +5,12 @@ export const dumpLog = "dump.log";
 export const restoreLog = "restore.log";
 export const pageServerLog = "page-server.log";
 
+/**
+ * Work directories, where CRIU logs, lie on a tmpfs of 64 MiB that ums-init mounts there: a log
+ * without end (CRIU does not mind that it cannot write it) takes memory from nobody else.
+ */
+export const criuWorkRoot = "/run/ums/criu";
+
 /** Written by a page server, so present only where pages are received. */
 const pageFile = /^(pages-\d+|pagemap-(shmem-)?\d+)\.img$/;
 

@@ -227,6 +227,7 @@ class OpenMigration implements Migration {
       engine,
       facts: this.facts,
       log,
+      faults,
       runDir: join(runDir, "send"),
       hold: () => plane.hold(),
       spec: () => this.needSpec(),

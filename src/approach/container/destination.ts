@@ -3,8 +3,10 @@ import { mkdir, readdir } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { type CheckpointReceiver, createCheckpointReceiver } from "../../checkpoint/receive.js";
+import { grantsOf } from "../../checkpoint/vet/grants.js";
 import { criuError } from "../../criu/explain.js";
 import { restoreLog } from "../../criu/files.js";
+import { watched } from "../../criu/watchdog.js";
 import type { Engine } from "../../dockerd/engine.js";
 import { UmsError } from "../../errors.js";
 import { within } from "../../lib/deadline.js";
@@ -14,6 +16,7 @@ import { type NestedPaths, nestedPaths } from "../../nested/paths.js";
 import type { NestedService } from "../../nested/service.js";
 import type { Hold } from "../../network/hold.js";
 import type { Inlet } from "../../network/inlet.js";
+import { readBundle } from "../../oci/bundle.js";
 import { freezerIn } from "../../oci/freezer.js";
 import {
   createPendingRestore,
@@ -64,7 +67,9 @@ export interface ContainerDestinationDeps {
 const passTimeoutMs = 6 * 3_600_000;
 const gateTimeoutMs = 60_000;
 const flushTimeoutMs = 10 * 60_000;
-const restoreTimeoutMs = 10 * 60_000;
+/** Of a restore of nothing, and what a slow machine restores of memory in a millisecond beyond it. */
+const restoreTimeoutMs = 30_000;
+const restoreBytesPerMs = 32 * 1024;
 const aliveTimeoutMs = 5_000;
 /** Beyond the pages: tmpfs contents, ghost files. */
 const maxFilesBytes = 8 * 1024 ** 3;
@@ -88,6 +93,7 @@ class ContainerDestination implements DestinationSide {
   /** The load of the image, which outlasts the source's sending; undefined: it was here. */
   private image: Deferred<void> | undefined;
   private trees = new Map<string, { tree: FileTree; receiver: TreeReceiver }>();
+  private checkpointBytes = 0;
 
   constructor(private readonly deps: ContainerDestinationDeps) {}
 
@@ -145,17 +151,19 @@ class ContainerDestination implements DestinationSide {
     const { imagesDir, workDir } = this.pending;
     // The bulk of the files, now; what the final pass brings is flushed beside the restore.
     await this.flush();
+    this.started = this.deps.service.start();
+    // Awaited in restore(); until then its failure must not end the process.
+    this.started.catch(() => undefined);
+    await Promise.race([this.pending.waiting(gateTimeoutMs), this.started]);
+    const config = await readBundle(await this.pending.bundle());
     this.checkpoint = createCheckpointReceiver({
       imagesDir,
       workDir,
       maxFilesBytes,
       maxPagesBytes: this.maxPagesBytes,
       dumpTimeoutMs,
+      grants: grantsOf(config, this.deps.facts.architecture),
     });
-    this.started = this.deps.service.start();
-    // Awaited in restore(); until then its failure must not end the process.
-    this.started.catch(() => undefined);
-    await Promise.race([this.pending.waiting(gateTimeoutMs), this.started]);
   }
 
   accept(kind: StreamKind, name: string, stream: Duplex, source: string): Promise<void> {
@@ -174,7 +182,9 @@ class ContainerDestination implements DestinationSide {
   }
 
   async verified(): Promise<string> {
-    return (await this.armed().manifest()).digest;
+    const { digest, files } = await this.armed().manifest();
+    this.checkpointBytes = files.reduce((sum, { bytes }) => sum + bytes, 0);
+    return digest;
   }
 
   async restore(flows: Flow[]): Promise<void> {
@@ -188,10 +198,13 @@ class ContainerDestination implements DestinationSide {
       throw new UmsError("ERR_CRIU_RESTORE_FAILED", "the runtime left the restore gate");
     }
     try {
-      await within(restoreTimeoutMs, "the restore", Promise.all([started, this.flush()]));
+      const timeoutMs = restoreTimeoutMs + this.checkpointBytes / restoreBytesPerMs;
+      const { workDir } = pending;
+      await watched({ what: "the restore", workDir, timeoutMs }, started);
+      await this.flush();
     } catch (cause) {
-      const log = join(pending.workDir, restoreLog);
-      throw await criuError("ERR_CRIU_RESTORE_FAILED", "the restore", log, cause);
+      await pending.kill();
+      throw await restoreError(join(pending.workDir, restoreLog), cause);
     }
   }
 
@@ -229,6 +242,7 @@ class ContainerDestination implements DestinationSide {
     }
     const departure = service.planDeparture();
     await pending?.answer("refuse");
+    await pending?.kill();
     await (await this.frozen())?.killFrozen();
     if (this.started !== undefined) {
       // It fails because it was refused, which is what was wanted.
@@ -239,9 +253,10 @@ class ContainerDestination implements DestinationSide {
       );
     }
     departure.complete();
+    // Whatever is left over must not be taken for the next arrival's.
+    this.reset();
     await service.remove();
     await pending?.remove();
-    this.reset();
   }
 
   /** The service runs: the checkpoint is no longer needed. */
@@ -323,6 +338,14 @@ class ContainerDestination implements DestinationSide {
   private ownMount(destination: string): MountSpec | undefined {
     return this.deps.ownMounts.find((mount) => mount.destination === destination);
   }
+}
+
+/** What the watchdog saw says more than the end of an endless log. */
+async function restoreError(log: string, cause: unknown): Promise<UmsError> {
+  const error = await criuError("ERR_CRIU_RESTORE_FAILED", "the restore", log, cause);
+  if (!(cause instanceof UmsError) || cause.code !== error.code) return error;
+  const { details } = error;
+  return new UmsError(cause.code, cause.message, { details, hint: cause.hint ?? "", cause });
 }
 
 function requireRoom(what: string, neededBytes: number, freeBytesNow: number): void {

@@ -4,6 +4,7 @@ import type { Duplex } from "node:stream";
 import { type PreparedDump, prepareDump } from "../../checkpoint/dump.js";
 import type { Engine } from "../../dockerd/engine.js";
 import { UmsError } from "../../errors.js";
+import type { Faults } from "../../lib/faults.js";
 import type { Logger } from "../../lib/log.js";
 import { nestedPaths } from "../../nested/paths.js";
 import type { NestedService } from "../../nested/service.js";
@@ -38,6 +39,7 @@ export interface ContainerSourceDeps {
   /** Keeps the traffic going to where the service has gone. */
   relays: RelayKeeper;
   log: Logger;
+  faults: Faults;
   /** Private directory on tmpfs. */
   runDir: string;
 }
@@ -113,6 +115,7 @@ class ContainerSource implements SourceSide {
       pages,
       files,
       timeoutMs: dumpTimeoutMs,
+      beforeSend: () => this.deps.faults.at("source.do.send"),
       onBytes: session.onBytes,
     });
     await this.deps.hold().closeDoor();
