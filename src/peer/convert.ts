@@ -108,6 +108,9 @@ function processFromWire(wire: WireSpec["process"]): ProcessSpec {
 function mountFromWire(mount: WireSpec["mounts"][number]): MountSpec {
   const { destination, readOnly, origin } = mount;
   if (origin !== "outer" && origin !== "volume") throw invalid(`mount origin ${origin}`);
+  if (!isMountDestination(destination)) {
+    throw invalid(`mount destination ${JSON.stringify(destination.slice(0, 200))}`);
+  }
   return { destination, readOnly, origin };
 }
 
@@ -144,4 +147,14 @@ function toNumber(value: bigint | undefined): number | undefined {
 
 function invalid(what: string): UmsError {
   return new UmsError("ERR_SPEC_INVALID", `the peer's message is not valid: ${what}`);
+}
+
+/**
+ * A plain absolute path below the root. `:` parts the engine's bind strings, `]` the keys of CRIU's
+ * external mounts (`mnt[PATH]`), newlines the lines of mountinfo.
+ */
+export function isMountDestination(path: string): boolean {
+  const parts = path.split("/").slice(1);
+  const isPlain = path.startsWith("/") && !parts.some((part) => ["", ".", ".."].includes(part));
+  return isPlain && path.length < 4_096 && !/[\p{Cc}:\]]/u.test(path);
 }
