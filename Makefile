@@ -9,7 +9,7 @@ MAKEFLAGS += --no-print-directory
 sources := $(shell find src test bench -name '*.ts' 2>/dev/null) tsconfig.json
 shell_scripts := $(wildcard scripts/*.sh entrypoint/*) .ci/run images/outer/files/usr/local/bin/ums
 
-.PHONY: help setup deps build generate lint unit verify image fixtures ready test demo bench clean
+.PHONY: help setup deps build generate lint unit verify image fixtures ready test demo soak bench clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -64,6 +64,9 @@ test: ready ## Sets up all it needs and runs every test
 
 demo: ready ## Sets up all it needs and moves a live Redis between two outer containers
 	@node --enable-source-maps dist/test/demo/main.js
+
+soak: ready ## Moves a service SOAK_MOVES times (200) between three outer containers; finds leaks
+	@node --enable-source-maps dist/test/soak/main.js
 
 bench: ready ## Measures migrations and the paper's method beside them; writes bench/results.json
 	node --enable-source-maps dist/bench/main.js
