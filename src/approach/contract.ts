@@ -19,6 +19,8 @@ export interface SourceSession {
   /** Mounts whose content the destination provides itself; known after its provisioning. */
   keptMounts: string[];
   openStream(kind: StreamKind, name: string): Promise<Duplex>;
+  /** The destination's name, by its certificate; undefined before it was reached. */
+  peerName(): string | undefined;
   /** Aborted when the migration fails or is cancelled; ends transfers, never a dump. */
   signal: AbortSignal;
   /** `bytes` more have been sent. */

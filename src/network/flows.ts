@@ -8,14 +8,16 @@ const maxTableBytes = 64 * 1024 * 1024;
 /**
  * The TCP and UDP conversations that the service at `address` takes part in: those that came to
  * it through a published port or directly, and those it began itself.
+ * @param exceptMark leaves out those with this mark of conntrack: of an inlet
  * @throws ERR_COMMAND_FAILED
  */
-export async function listFlows(address: string): Promise<Flow[]> {
+export async function listFlows(address: string, exceptMark?: number): Promise<Flow[]> {
   const flows = new Map<string, Flow>();
   // A conversation the service began has its address in the original direction, one that came to
   // it through a published port only in the reply direction.
   for (const direction of ["--orig-src", "--reply-src"]) {
-    for (const flow of parseConntrack(await conntrack([direction, address]), address)) {
+    const table = await conntrack([direction, address]);
+    for (const flow of parseConntrack(table, address, exceptMark)) {
       flows.set(Object.values(flow).join(" "), flow);
     }
   }
@@ -35,10 +37,17 @@ export async function listMarkedFlows(address: string, mark: number): Promise<Fl
 
 /**
  * Reads lines of `conntrack -L`: each has two tuples, the original direction and the reply.
- * Lines of other protocols, of other addresses and of finished TCP connections are left out.
+ * Lines of other protocols, of other addresses, of finished TCP connections and with `exceptMark`
+ * are left out.
  */
-export function parseConntrack(table: string, address: string): Flow[] {
-  return table.split("\n").flatMap((line) => parseLine(line, address) ?? []);
+export function parseConntrack(table: string, address: string, exceptMark?: number): Flow[] {
+  const lines = table.split("\n");
+  const kept = exceptMark === undefined ? lines : lines.filter((line) => !isMarked(line, exceptMark));
+  return kept.flatMap((line) => parseLine(line, address) ?? []);
+}
+
+function isMarked(line: string, mark: number): boolean {
+  return new RegExp(` mark=${mark}(?:\\s|$)`).test(line);
 }
 
 interface Tuple {

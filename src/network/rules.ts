@@ -14,7 +14,10 @@ export interface Rules {
   readonly network: ServiceNetwork;
   /** Publishes ports, or none. */
   setPublish(publish: PublishRules | undefined): Promise<void>;
-  /** Adds an inlet or replaces the one with the same device. */
+  /**
+   * Adds an inlet or replaces the one with the same device. The flows of a new arrival are all that
+   * the service has: those of the other inlets are of earlier stays, and go.
+   */
   setInlet(inlet: InletRules): Promise<void>;
   removeInlet(device: string): Promise<void>;
   /** From now on requests for new connections go to the hold. */
@@ -90,10 +93,11 @@ class NftRules implements Rules {
 
   setInlet(inlet: InletRules): Promise<void> {
     for (const { remoteAddress } of inlet.flows ?? []) addressNumber(remoteAddress);
-    return this.#change((ruleset) => ({
-      ...ruleset,
-      inlets: [...ruleset.inlets.filter(({ device }) => device !== inlet.device), inlet],
-    }));
+    return this.#change((ruleset) => {
+      const others = ruleset.inlets.filter(({ device }) => device !== inlet.device);
+      const kept = inlet.flows === undefined ? others : others.map(withoutFlows);
+      return { ...ruleset, inlets: [...kept, inlet] };
+    });
   }
 
   removeInlet(device: string): Promise<void> {
@@ -176,6 +180,10 @@ class NftRules implements Rules {
     });
     return turn;
   }
+}
+
+function withoutFlows({ flows: _, ...rest }: InletRules): InletRules {
+  return rest;
 }
 
 async function nft(args: readonly string[], input?: string): Promise<{ stdout: string }> {

@@ -77,6 +77,10 @@ export const maxInlets = 63;
 /** An idle flow that went to another machine is remembered this long; see `relayed`. */
 const relayedTimeout = "10m";
 const maxRelayedFlows = 65_535;
+/** A connection request that went to another machine; senders repeat them at most a minute apart. */
+const requestedTimeout = "2m";
+/** As many as a conntrack table that can be read has (flows.ts), and more. */
+const maxFlowMarks = 1_000_000;
 const flowType = "inet_proto . ipv4_addr . inet_service . inet_service";
 
 /** Sets and maps. Their content outlives a change of the rules, and a crash of the supervisor. */
@@ -95,8 +99,11 @@ const containers = [
     ` timeout ${relayedTimeout}; size ${maxRelayedFlows}; }`,
   // Ports where connection requests go to a port of this outer container instead of the service.
   "add map ip ums fronted { type inet_service : inet_service; }",
-  // Flows that came with the service, and the inlet's mark for each.
-  `add map ip ums flow_marks { type ${flowType} : mark; }`,
+  // Those of them whose last packet from the client was the request for the connection.
+  `add set ip ums requested { type ${flowType}; flags dynamic,timeout;` +
+    ` timeout ${requestedTimeout}; size ${maxRelayedFlows}; }`,
+  // Flows that came with the service and have not been heard of since, and the inlet's mark for each.
+  `add map ip ums flow_marks { type ${flowType} : mark; flags dynamic; size ${maxFlowMarks}; }`,
 ];
 
 /**
@@ -145,6 +152,10 @@ function rawRules({ network: { address, bridge } }: Ruleset): string[] {
     'iifname != "lo" ip daddr 127.0.0.0/8 drop',
     // Packets the hold puts back have been through conntrack and its translation once already.
     `iifname ${hold} ip daddr ${address} notrack`,
+    // A client that asks by a tunnel for what it has once had by the front door has done with that:
+    // it uses the same port again. Not when the request is the one that was sent on from here.
+    `iifname ${anyTunnel} ip daddr ${address} ${connectionRequest} ` +
+      `${flowToService} != @requested delete @relayed { ${flowToService} }`,
     // A service that came home: conntrack knows these flows by their untranslated addresses and
     // would give them another port to keep the two apart.
     `iifname ${anyTunnel} ip daddr ${address} ${portProtocols} ${flowToService} @relayed notrack`,
@@ -161,6 +172,10 @@ function answerRules({ network: { address, bridge }, inlets }: Ruleset): string[
       ({ device, mark }) =>
         `iifname "${device}" ip daddr ${address} ct mark != ${mark} ct mark set ${mark}`,
     ),
+    // What has come by a tunnel has its mark; that of its arrival must not stand in the way of a
+    // later flow of the same client port by another tunnel.
+    `iifname ${anyTunnel} ip daddr ${address} ${portProtocols} ` +
+      `delete @flow_marks { ${flowToService} : ${holdMark} }`,
     // Only flows that are new here: a service that came home has flows known to this conntrack,
     // and their answers leave by the front door.
     `iifname "${bridge}" ip saddr ${address} ct state new ct mark 0 ${portProtocols} ` +
@@ -238,9 +253,11 @@ function egressRules({ network: { address, bridge, outerAddress } }: Ruleset): s
 }
 
 function rememberRules({ network: { address } }: Ruleset): string[] {
+  const relayed = `oifname ${hold} ip daddr ${address} ct mark != ${inletMarks}`;
   return [
-    `oifname ${hold} ip daddr ${address} ct mark != ${inletMarks} ${portProtocols} ` +
-      `update @relayed { ${flowToService} }`,
+    `${relayed} ${portProtocols} update @relayed { ${flowToService} }`,
+    `${relayed} ${connectionRequest} update @requested { ${flowToService} }`,
+    `${relayed} tcp flags & (syn | ack) != syn delete @requested { ${flowToService} }`,
   ];
 }
 

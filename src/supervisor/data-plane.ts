@@ -21,6 +21,8 @@ export interface DataPlane {
   current(): ServiceDataPlane | undefined;
   /** @throws TypeError before `open` */
   hold(): Hold;
+  /** Conntrack's mark of what the peer relays to here; undefined when it does not. */
+  inletMark(peerName: string): number | undefined;
   /** Resets the connections that come by this peer's relay; answers how many. */
   resetFlows(peerName: string): Promise<number>;
   /** Packets and bytes relayed so far, both ways. */
@@ -83,6 +85,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       const flows = await listMarkedFlows(rules.network.address, inlet.mark);
       return await resetFlows(container.State.Pid, flows);
     },
+    inletMark: (peerName) => inlets.get(peerName)?.mark,
     relayed() {
       const stats = hold?.stats();
       return {

@@ -230,6 +230,7 @@ class OpenMigration implements Migration {
       faults,
       runDir: join(runDir, "send"),
       hold: () => plane.hold(),
+      inletMark: (peerName) => plane.inletMark(peerName),
       spec: () => this.needSpec(),
       relays: this.relaying.keeper,
     });

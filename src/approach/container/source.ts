@@ -34,6 +34,8 @@ export interface ContainerSourceDeps {
   engine: Engine;
   /** The service's data plane; opened with the service's network. */
   hold(): Hold;
+  /** Conntrack's mark of what comes by the peer's tunnel; undefined when it has none here. */
+  inletMark(peerName: string): number | undefined;
   facts: Facts;
   spec(): ServiceSpec;
   /** Keeps the traffic going to where the service has gone. */
@@ -139,10 +141,13 @@ class ContainerSource implements SourceSide {
       session.onTiming(step, performance.now() - startedMs);
       return result;
     };
+    // What comes here by way of the destination it knows better than we: it has its own way to it.
+    const peerName = session.peerName();
+    const ownWay = peerName === undefined ? undefined : this.deps.inletMark(peerName);
     // A failed file pass must wait for the dump to end, or the thaw would come in the middle of it.
     const [dumped, flows, synced, muted] = await Promise.allSettled([
       timed("dump.criu", prepared.run()),
-      timed("dump.flows", listFlows(this.deps.spec().network.address)),
+      timed("dump.flows", listFlows(this.deps.spec().network.address, ownWay)),
       timed("dump.files", files.final()),
       // Done long before CRIU looks at the first socket: runc alone takes longer to start.
       timed("dump.mute", this.deps.hold().mute()),
