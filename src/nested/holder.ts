@@ -3,7 +3,7 @@ import { copyFile, mkdir, mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ContainerInspection, Engine } from "../dockerd/engine.js";
-import { start } from "../lib/exec.js";
+import { run, start } from "../lib/exec.js";
 import type { NetworkSpec } from "../spec.js";
 import { holderImage, holderName, networkName, ownLabel } from "./names.js";
 
@@ -33,6 +33,20 @@ export async function ensureHolder(
   const id = await createHolder(engine, network, hostname);
   await engine.startContainer(id);
   return id;
+}
+
+/**
+ * Empties the connection tracking of the holder's network, which the engine's address translation
+ * for its resolver switches on there. CRIU brings the entries of the source along and the kernel
+ * refuses (EBUSY) one that says less than an entry of the same addresses and ports that is there: a
+ * connection of an earlier stay, whose client's port is used again by one that is just being made.
+ * The whole restore fails then (checkpoint-restore/criu#2129, CRIU 4.2.1). To be called while no
+ * service is here.
+ */
+export async function forgetConnections(engine: Engine, holderId: string): Promise<void> {
+  const pid = (await engine.inspectContainer(holderId))?.State.Pid;
+  if (pid === undefined || pid === 0) return;
+  await run(["nsenter", `--net=/proc/${pid}/ns/net`, "conntrack", "-F"]);
 }
 
 function fits(holder: ContainerInspection, network: NetworkSpec, hostname: string): boolean {

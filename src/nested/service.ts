@@ -8,7 +8,7 @@ import { type Deferred, deferred } from "../lib/deferred.js";
 import type { Logger } from "../lib/log.js";
 import type { NetworkSpec, ServiceSpec } from "../spec.js";
 import { containerOptions } from "./create.js";
-import { ensureHolder, ensureHolderImage } from "./holder.js";
+import { ensureHolder, ensureHolderImage, forgetConnections } from "./holder.js";
 import { type LifeContext, passOutput, type ServiceExit, untilExit } from "./life.js";
 import { serviceName, volumeName } from "./names.js";
 import { ensureNetwork } from "./network.js";
@@ -125,6 +125,7 @@ class Service implements NestedService {
     const existing = await engine.inspectContainer(serviceName);
     if (existing !== undefined) await engine.removeContainer(existing.Id);
     const holderId = await this.prepare(spec);
+    await forgetConnections(engine, holderId);
     for (const mount of spec.mounts.filter(({ origin }) => origin === "volume")) {
       await engine.ensureVolume(volumeName(mount.destination), {});
     }
