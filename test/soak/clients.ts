@@ -168,10 +168,16 @@ export async function openQuietClient(address: Address): Promise<QuietClient> {
   };
 }
 
+/** Longer than a client waits for one answer, after which it connects anew. */
+const answerTimeoutMs = 150_000;
+
 /** Resolves when every client has had a further answer. @throws ERR_DEADLINE */
 export async function whenAllAnswered(clients: readonly SoakClient[]): Promise<void> {
   const before = clients.map(({ totals }) => totals.answered);
   const isAnswered = () =>
     clients.every(({ totals }, index) => totals.answered > (before[index] ?? 0));
-  await poll("every client has an answer", isAnswered, { timeoutMs: 60_000, intervalMs: 20 });
+  await poll("every client has an answer", isAnswered, {
+    timeoutMs: answerTimeoutMs,
+    intervalMs: 20,
+  });
 }

@@ -13,16 +13,24 @@ import { runSoak } from "./soak.js";
 
 async function main(): Promise<number> {
   const options = readOptions(process.env);
+  const stopping = new AbortController();
   const stopped = new Promise<never>((_, reject) => {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
-      process.once(signal, () => reject(new Error(`stopped by ${signal}`)));
+      process.on(signal, () => {
+        if (stopping.signal.aborted) reject(new Error(`stopped by ${signal}`));
+        else say(`${signal}: ending after this move; once more to end now`);
+        stopping.abort();
+      });
     }
   });
   say(`${options.moves} moves, SOAK_SEED=${options.seed}`);
   const lab = await openOuterLab("ums-soak");
   let checks: Check[];
   try {
-    const result = await Promise.race([runSoak(lab, options, { moved, say }), stopped]);
+    const result = await Promise.race([
+      runSoak(lab, options, { moved, say, stop: stopping.signal }),
+      stopped,
+    ]);
     await mkdir("build", { recursive: true });
     await writeFile("build/soak.json", JSON.stringify({ options, ...result }, null, 1));
     console.log(describe(result));

@@ -40,6 +40,8 @@ export interface SoakResult {
 }
 
 export interface SoakEvents {
+  /** Aborted: the run ends after the move under way, and is judged as far as it came. */
+  stop: AbortSignal;
   moved(count: number, record: MoveRecord | FailedMove): void;
   say(text: string): void;
 }
@@ -88,7 +90,7 @@ class Soak {
   async walk(): Promise<void> {
     const planned = planMoves(this.options.moves, this.options.seed);
     for (const move of planned) {
-      await this.go(move);
+      if (this.events.stop.aborted || !(await this.go(move))) return;
       await this.arrive(move.to);
       await this.look(planned.length);
     }
@@ -118,18 +120,19 @@ class Soak {
     };
   }
 
-  private async go(move: Move): Promise<void> {
+  /** @returns false when the service would not go */
+  private async go(move: Move): Promise<boolean> {
     for (let attempt = 1; attempt <= triesPerMove; attempt += 1) {
       const record = await moveOnce(this.outers, move, this.clients);
       this.events.moved(this.moves.length + 1, record);
       if ("totalMs" in record) {
         this.moves.push(record);
         this.topology.moved(move);
-        return;
+        return true;
       }
       this.failedMoves.push(record);
     }
-    throw new Error(`${move.from} -> ${move.to} failed ${triesPerMove} times`);
+    return false;
   }
 
   private async look(plannedMoves: number): Promise<void> {
