@@ -18,7 +18,7 @@ async function main(): Promise<number> {
     for (const signal of ["SIGINT", "SIGTERM"] as const) {
       process.on(signal, () => {
         if (stopping.signal.aborted) reject(new Error(`stopped by ${signal}`));
-        else say(`${signal}: ending after this move; once more to end now`);
+        else say(`${signal}: going to the last round; once more to end now`);
         stopping.abort();
       });
     }

@@ -29,6 +29,12 @@ export function planMoves(count: number, seed: number): Move[] {
   return stops.map((to, index) => ({ from: stops[index - 1] ?? "a", to }));
 }
 
+/** From any place by the shortest way to a, and the last round: how a run is ended early. */
+export function planEnd(here: Place): Move[] {
+  const stops: readonly Place[] = here === "a" ? round : ["a", ...round];
+  return stops.map((to, index) => ({ from: stops[index - 1] ?? here, to }));
+}
+
 function walk(count: number, random: () => number): Place[] {
   const stops: Place[] = [];
   for (let left = count; left > 0; left -= 1) {

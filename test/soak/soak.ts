@@ -14,7 +14,7 @@ import {
 } from "./clients.js";
 import { type FailedMove, type MoveRecord, moveOnce, whenRetired } from "./moves.js";
 import type { SoakOptions } from "./options.js";
-import { type Move, type Place, type places, planMoves, roundMoves } from "./plan.js";
+import { type Move, type Place, type places, planEnd, planMoves, roundMoves } from "./plan.js";
 import { type RelayShare, watchRelays } from "./relays.js";
 import { type Outers, type Sample, takeSample, takeSettledSample } from "./samples.js";
 import { createTopology, type Topology } from "./topology.js";
@@ -40,7 +40,7 @@ export interface SoakResult {
 }
 
 export interface SoakEvents {
-  /** Aborted: the run ends after the move under way, and is judged as far as it came. */
+  /** Aborted: the run goes to its last round, and is judged as far as it came. */
   stop: AbortSignal;
   moved(count: number, record: MoveRecord | FailedMove): void;
   say(text: string): void;
@@ -88,11 +88,17 @@ class Soak {
   }
 
   async walk(): Promise<void> {
-    const planned = planMoves(this.options.moves, this.options.seed);
-    for (const move of planned) {
-      if (this.events.stop.aborted || !(await this.go(move))) return;
+    const { stop } = this.events;
+    let left = planMoves(this.options.moves, this.options.seed);
+    let isEnding = false;
+    for (let move = left.shift(); move !== undefined; move = left.shift()) {
+      if (!(await this.go(move))) return;
       await this.arrive(move.to);
-      await this.look(planned.length);
+      await this.look(left.length === 0);
+      if (stop.aborted && !isEnding && this.moves.length >= roundMoves) {
+        left = planEnd(this.topology.home);
+        isEnding = true;
+      }
     }
   }
 
@@ -135,9 +141,9 @@ class Soak {
     return false;
   }
 
-  private async look(plannedMoves: number): Promise<void> {
+  private async look(isLast: boolean): Promise<void> {
     const afterMoves = this.moves.length;
-    const isEnd = afterMoves === roundMoves || afterMoves === plannedMoves;
+    const isEnd = afterMoves === roundMoves || isLast;
     const sinceWarm = afterMoves - roundMoves;
     if (sinceWarm < 0 || (!isEnd && sinceWarm % this.options.sampleEvery !== 0)) return;
     const last = this.moves.at(-1);

@@ -1,6 +1,6 @@
 import * as assert from "uvu/assert";
 import { suite } from "../../lib/suite.js";
-import { leastMoves, planMoves, roundMoves } from "../../soak/plan.js";
+import { leastMoves, planEnd, planMoves, roundMoves } from "../../soak/plan.js";
 import { createTopology } from "../../soak/topology.js";
 
 const test = suite("plan of a soak");
@@ -28,6 +28,18 @@ test("takes every direction in the warm-up and once more at the end", () => {
 test("is the same for the same seed, another for another", () => {
   assert.equal(planMoves(100, 3), planMoves(100, 3));
   assert.not.equal(planMoves(100, 3), planMoves(100, 4));
+});
+
+test("ends from anywhere with the last round", () => {
+  for (const here of ["a", "b", "c"] as const) {
+    const moves = planEnd(here);
+    assert.is(moves[0]?.from, here);
+    assert.equal(moves.slice(-roundMoves), planMoves(leastMoves, 1).slice(-roundMoves));
+    moves.forEach(({ from, to }, index) => {
+      assert.is.not(from, to);
+      if (index > 0) assert.is(from, moves[index - 1]?.to);
+    });
+  }
 });
 
 test("refuses too few moves, and a walk of one from a to a", () => {
