@@ -42,8 +42,10 @@ const growthLimits: Record<string, number> = {
   "memory.kernelBytes": 50 * kib,
   "runUms.bytes": kib,
   "run.bytes": kib,
-  "state.bytes": kib,
-  "journal.bytes": kib,
+  // The journal keeps every record: 1.6 KiB for each side of a migration, 1.1 KiB a move of three
+  // places (measured). It is written ahead by 64 KiB, so the file grows in steps.
+  "state.bytes": 4 * kib,
+  "journal.bytes": 2 * kib,
   "docker.bytes": 4 * kib,
   "tmp.bytes": 0,
   "log.bytes": 8 * kib,
