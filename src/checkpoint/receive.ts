@@ -80,6 +80,10 @@ export function createCheckpointReceiver(options: CheckpointReceiverOptions): Ch
           maxBytes: options.maxFilesBytes,
           stallTimeoutMs: options.dumpTimeoutMs,
         });
+        // There is no answer. One that is not read never sees the other side's end, and would stay
+        // open for ever (measured: a descriptor, and one of the peer's streams, an arrival).
+        stream.end();
+        stream.resume();
         const names = manifest.files.map(({ name }) => name);
         await vetCheckpoint({ imagesDir: options.imagesDir, names, grants: options.grants });
         return manifest;

@@ -1,4 +1,4 @@
-import { existsSync, write } from "node:fs";
+import { existsSync, rmSync, write } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { logFileCount } from "../dockerd/daemon-config.js";
@@ -32,6 +32,8 @@ export interface Output {
   copy(attached: Readable): Promise<void>;
   /** Continues from the log until the container ends. */
   resume(): Promise<void>;
+  /** The container has ended: no supervisor will go on with its output. */
+  forget(): void;
   close(): void;
 }
 
@@ -62,6 +64,7 @@ export function openOutput(options: OutputOptions): Output {
       const skip = { stdout: from.stdoutBytes, stderr: from.stderrBytes };
       await pass(skipBytes(frames, skip));
     },
+    forget: () => rmSync(options.positionPath, { force: true }),
     close: () => position.close(),
   };
 }

@@ -153,6 +153,7 @@ class Service implements NestedService {
       await copying.catch(() => {
         // The start has failed; that its stream broke off is part of that.
       });
+      output.forget();
       output.close();
       throw error;
     }
@@ -274,6 +275,7 @@ class Service implements NestedService {
     });
     this.#life = untilExit(context, id)
       .then((exit) => this.#conclude(exit, passing))
+      .then(() => output.forget())
       .catch((error: unknown) => {
         if (!this.#closing.signal.aborted) this.#exit.reject(error);
       })
