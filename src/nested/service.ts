@@ -1,3 +1,4 @@
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import type { Daemon } from "../dockerd/daemon.js";
@@ -197,7 +198,12 @@ class Service implements NestedService {
 
   async remove(): Promise<void> {
     const { engine } = this.#options;
-    if (this.#containerId !== undefined) await engine.removeContainer(this.#containerId);
+    // Also one that an earlier supervisor made, and this one never needed.
+    const containerId = this.#containerId ?? (await this.inspect())?.Id;
+    if (containerId !== undefined) {
+      await engine.removeContainer(containerId);
+      await rm(this.#positionPath(containerId), { force: true });
+    }
     this.#containerId = undefined;
     if (this.#state !== "departed") this.#state = "absent";
   }
@@ -233,15 +239,19 @@ class Service implements NestedService {
   }
 
   #openOutput(container: ContainerInspection): Output {
-    const { engine, stdio, runDir } = this.#options;
+    const { engine, stdio } = this.#options;
     return openOutput({
       engine,
       containerId: container.Id,
       isTty: container.Config.Tty,
       stdoutFd: stdio.stdoutFd,
       stderrFd: stdio.stderrFd,
-      positionPath: join(runDir, `output-${container.Id.slice(0, 12)}`),
+      positionPath: this.#positionPath(container.Id),
     });
+  }
+
+  #positionPath(containerId: string): string {
+    return join(this.#options.runDir, `output-${containerId.slice(0, 12)}`);
   }
 
   /** A terminal has one stream for both directions. */

@@ -52,6 +52,11 @@ export async function createPendingRestore(containerId: string): Promise<Pending
   return openPendingRestore(containerId);
 }
 
+/** Deletes what is left of restores that have ended: call it when none is under way. */
+export async function removePendingRestores(): Promise<void> {
+  await rm(restoreRoot, { recursive: true, force: true });
+}
+
 /** The directory of a container, made earlier, perhaps by a supervisor that is gone. */
 export function openPendingRestore(containerId: string): PendingRestore {
   const directory = join(restoreRoot, containerId);

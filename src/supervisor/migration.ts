@@ -36,6 +36,7 @@ import {
 } from "../migration/source-state.js";
 import type { ServiceStatus } from "../migration/view.js";
 import type { NestedService } from "../nested/service.js";
+import { removePendingRestores } from "../oci/pending-restore.js";
 import { type IdentityStore, openIdentity } from "../peer/identity.js";
 import type { TokenOrder } from "../peer/token.js";
 import type { Facts, MountSpec, ServiceSpec } from "../spec.js";
@@ -290,11 +291,15 @@ class OpenMigration implements Migration {
   private async recover(): Promise<void> {
     const { journal, plane } = this.deps;
     const { last } = journal;
+    const { phase } = this.destination.state;
+    // A supervisor that died before it had tidied up. In the other states the recovery does it.
+    if (phase === "PASSIVE" || phase === "RUNNING") await removePendingRestores();
     const hasLeft = this.source?.state.phase === "RETIRED";
     if (this.spec !== undefined && (hasLeft || this.deps.ownership.mayRun !== "none")) {
       await plane.open(this.spec);
     }
-    if (last?.role === "source") await this.source?.recover();
+    // A source that has left relays, whatever it has been the destination of since.
+    if (last?.role === "source" || hasLeft) await this.source?.recover();
     if (hasLeft && (await this.relaying.resume())) await this.sourceSide?.relay();
     if (last?.role === "destination") await this.destination.recover();
   }

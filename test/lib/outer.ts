@@ -3,7 +3,6 @@
  * certificates of one authority. Shared by the end-to-end tests and by `make demo`.
  */
 import { once } from "node:events";
-import { existsSync } from "node:fs";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
 import { networkInterfaces, tmpdir } from "node:os";
@@ -64,6 +63,8 @@ export interface Migrated extends CommandResult {
 
 export interface OuterContainer {
   readonly name: string;
+  /** As the engine has it. */
+  readonly id: string;
   readonly ip: string;
   /** Of the Migration Interface. */
   readonly peerAddress: string;
@@ -109,6 +110,7 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
   await initAuthority(authority);
   const flags = (await run(["scripts/outer-flags.sh"])).stdout.trim().split("\n");
   const publishAddress = bridgeAddress();
+  let operator: Promise<unknown> | undefined;
 
   return {
     async start(suffix, options = {}) {
@@ -148,7 +150,9 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
     publishAddress,
     async operate(outer, { name, role = "operator" } = { name: "operator" }) {
       const out = join(directory, `${role}-${name}`);
-      if (!existsSync(out)) await issueCertificate({ directory: authority, name, role, out });
+      const issued = operators.get(out) ?? issueCertificate({ directory: authority, name, role, out });
+      operators.set(out, issued);
+      await issued;
       return connectRemote(outer.peerAddress, readIdentity(out));
     },
     log: async ({ name }) => (await finish(["docker", "logs", name])).stderr,
@@ -170,7 +174,7 @@ async function whenReady(name: string, peerPort: number): Promise<OuterContainer
   };
   await poll(`${name} is ready`, isReady, { timeoutMs: bootTimeoutMs, intervalMs: 200 });
   const published = JSON.parse(await inspect(name, "{{json .NetworkSettings.Ports}}"));
-  return new Container(name, ip, peerPort, published);
+  return new Container(name, await inspect(name, "{{.Id}}"), ip, peerPort, published);
 }
 
 type PublishedPorts = Record<string, { HostIp: string; HostPort: string }[] | null>;
@@ -178,6 +182,7 @@ type PublishedPorts = Record<string, { HostIp: string; HostPort: string }[] | nu
 class Container implements OuterContainer {
   constructor(
     readonly name: string,
+    readonly id: string,
     readonly ip: string,
     private readonly peerPort: number,
     private readonly published: PublishedPorts,

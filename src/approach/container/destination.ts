@@ -1,5 +1,5 @@
 /** Container level, the end that receives the service. */
-import { mkdir, readdir } from "node:fs/promises";
+import { mkdir, readdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { type CheckpointReceiver, createCheckpointReceiver } from "../../checkpoint/receive.js";
@@ -215,12 +215,14 @@ class ContainerDestination implements DestinationSide {
   }
 
   async thaw(): Promise<void> {
+    this.pending ??= await this.pendingFromCold();
     const freezer = await this.frozen();
     // A hold of an earlier stay here: what it queued is for the service that comes to life now.
     await this.deps.dataPlane()?.hold.release();
     await freezer?.thaw();
-    if (freezer === undefined) {
-      // The outer container was restarted after OWNER: the service starts as any other would.
+    if (freezer === undefined && this.deps.service.state() !== "running") {
+      // The outer container was restarted after OWNER: the service starts as any other would. One
+      // that runs was thawed by an earlier supervisor, which died before it could record that.
       await this.deps.service.start();
     }
     // One that ends as soon as it runs has ended here: its life, and its exit code, are ours.
@@ -257,6 +259,7 @@ class ContainerDestination implements DestinationSide {
     this.reset();
     await service.remove();
     await pending?.remove();
+    await this.sweep();
   }
 
   /** The service runs: the checkpoint is no longer needed. */
@@ -265,6 +268,12 @@ class ContainerDestination implements DestinationSide {
     this.reset();
     await Promise.all([...trees.values()].map(({ receiver }) => receiver.close()));
     await pending?.remove();
+    await this.sweep();
+  }
+
+  /** What receivers of an earlier supervisor left: each closes its own only while it lives. */
+  private async sweep(): Promise<void> {
+    await rm(this.deps.runDir, { recursive: true, force: true });
   }
 
   private reset(): void {

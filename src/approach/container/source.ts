@@ -1,4 +1,5 @@
 /** Container level, the end that has the service: a nested container of the inner engine. */
+import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { type PreparedDump, prepareDump } from "../../checkpoint/dump.js";
@@ -113,7 +114,7 @@ class ContainerSource implements SourceSide {
     this.relayStream = relay;
     this.prepared = await prepareDump({
       containerId: container.Id,
-      directory: join(this.deps.runDir, "dump"),
+      directory: this.dumpDirectory(),
       pages,
       files,
       timeoutMs: dumpTimeoutMs,
@@ -198,10 +199,16 @@ class ContainerSource implements SourceSide {
 
   private async cleanUp(): Promise<void> {
     await Promise.all([this.prepared?.close(), this.files?.close()]);
+    // Memory pages of a dump that an earlier supervisor made: nobody else knows of them.
+    await rm(this.dumpDirectory(), { recursive: true, force: true });
     this.prepared = undefined;
     this.files = undefined;
     this.relayStream = undefined;
     this.freezer = undefined;
+  }
+
+  private dumpDirectory(): string {
+    return join(this.deps.runDir, "dump");
   }
 
   private ofFreezer(): Freezer {

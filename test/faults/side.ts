@@ -1,0 +1,150 @@
+/** One outer container of a cell, reached from the machine itself: faults, signals, journal. */
+import { existsSync, watch } from "node:fs";
+import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
+import { poll } from "../../src/lib/deadline.js";
+import { type RunResult, run } from "../../src/lib/exec.js";
+import { type JournalRecord, parseJournal } from "../../src/migration/journal.js";
+import type { OuterContainer } from "../lib/outer.js";
+import type { Arm } from "./cell.js";
+
+/** In the outer container; /run/ums is a tmpfs, empty after each start of it. */
+export const faultDirectory = "/run/ums/faults";
+/** A point may lie behind a slow dump. */
+const reachTimeoutMs = 90_000;
+
+export class Side {
+  private constructor(
+    readonly outer: OuterContainer,
+    private initPid: number,
+  ) {}
+
+  static async of(outer: OuterContainer): Promise<Side> {
+    return new Side(outer, await initPidOf(outer.name));
+  }
+
+  get name(): string {
+    return this.outer.name;
+  }
+
+  /** A path of the outer container, its own mounts included. */
+  path(path: string): string {
+    return `/proc/${this.initPid}/root${path}`;
+  }
+
+  /** Runs a program of the outer container in it, cheaper than by `docker exec`. */
+  enter(argv: readonly string[], input?: string): Promise<RunResult> {
+    const namespaces = ["--mount", "--net", "--pid", "--uts", "--ipc"];
+    const options = { timeoutMs: 20_000, ...(input === undefined ? {} : { input }) };
+    return run(["nsenter", "--target", String(this.initPid), ...namespaces, ...argv], options);
+  }
+
+  async arm({ point, action }: Pick<Arm, "point" | "action">): Promise<void> {
+    await mkdir(this.path(faultDirectory), { recursive: true });
+    await writeFile(this.path(`${faultDirectory}/${point}`), action);
+  }
+
+  async disarm(): Promise<void> {
+    await rm(this.path(faultDirectory), { recursive: true, force: true });
+  }
+
+  /** Resolves when a paused, failed or repeated point has been reached. */
+  async reached(point: string): Promise<void> {
+    const path = this.path(`${faultDirectory}/${point}.reached`);
+    await untilThere(path, this.path(faultDirectory), `the fault point ${point}`);
+  }
+
+  async isArmed(point: string): Promise<boolean> {
+    return existsSync(this.path(`${faultDirectory}/${point}`));
+  }
+
+  async release(point: string): Promise<void> {
+    await rm(this.path(`${faultDirectory}/${point}.reached`), { force: true });
+  }
+
+  async journal(): Promise<JournalRecord[]> {
+    return parseJournal(await readFile(this.path("/var/lib/ums/journal"))).records;
+  }
+
+  /** Pid, as this machine sees it, of the supervisor; undefined while there is none. */
+  async supervisorPid(): Promise<number | undefined> {
+    const [init] = await childrenOf(this.initPid);
+    if (init === undefined) return undefined;
+    for (const pid of await childrenOf(init)) {
+      if ((await commandOf(pid)).includes("dist/src/main.js")) return pid;
+    }
+    return undefined;
+  }
+
+  async signalSupervisor(signal: NodeJS.Signals): Promise<void> {
+    const pid = await this.supervisorPid();
+    if (pid === undefined) throw new Error(`${this.name} has no supervisor`);
+    process.kill(pid, signal);
+  }
+
+  /** Pids of the processes whose command line has `word` in it. */
+  async pidsOf(word: string): Promise<number[]> {
+    const own = await pidsOfCgroup(this.outer.id);
+    const commands = await Promise.all(own.map(commandOf));
+    return own.filter((_, index) => commands[index]?.includes(word));
+  }
+
+  async docker(...argv: string[]): Promise<void> {
+    const [verb = "", ...rest] = argv;
+    await run(["docker", verb, ...rest, this.name], { timeoutMs: 90_000 });
+  }
+
+  /** After a start of the outer container. */
+  async refresh(): Promise<void> {
+    this.initPid = await initPidOf(this.name);
+  }
+
+  isRunning(): boolean {
+    return existsSync(`/proc/${this.initPid}`);
+  }
+}
+
+async function initPidOf(name: string): Promise<number> {
+  const { stdout } = await run(["docker", "inspect", "--format", "{{.State.Pid}}", name]);
+  return Number(stdout.trim());
+}
+
+async function untilThere(path: string, directory: string, what: string): Promise<void> {
+  const changes = new AbortController();
+  const seen = new Promise<void>((resolve) => {
+    watch(directory, { signal: changes.signal }, () => existsSync(path) && resolve()).on(
+      "error",
+      () => undefined, // The outer container ended; the deadline below says so.
+    );
+  });
+  // Watched and looked at: it may have been there before the watch was.
+  const isThere = () => existsSync(path);
+  const look = poll(what, isThere, {
+    timeoutMs: reachTimeoutMs,
+    intervalMs: 100,
+    signal: changes.signal,
+  });
+  try {
+    await Promise.race([seen, look]);
+  } finally {
+    look.catch(() => undefined); // Ended by the signal when the watch was first.
+    changes.abort();
+  }
+}
+
+async function childrenOf(pid: number): Promise<number[]> {
+  const text = await readFile(`/proc/${pid}/task/${pid}/children`, "utf8").catch(() => "");
+  return text.split(" ").filter(Boolean).map(Number);
+}
+
+async function commandOf(pid: number): Promise<string> {
+  return (await readFile(`/proc/${pid}/cmdline`, "utf8").catch(() => "")).replaceAll("\0", " ");
+}
+
+/** All processes of an outer container, its nested ones too: by the id in their cgroup's path. */
+async function pidsOfCgroup(id: string): Promise<number[]> {
+  const pids = (await readdir("/proc")).filter((name) => /^\d+$/.test(name)).map(Number);
+  const groups = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/cgroup`, "utf8").catch(() => "")),
+  );
+  return pids.filter((_, index) => groups[index]?.includes(id));
+}
