@@ -193,6 +193,13 @@ function restarted(state: SourceState, isTakenOver: boolean): SourceStep {
     case "ABORTED":
     case "ROLLED_BACK":
       return { state, journal: false, effects: ["thaw", "send-abort"] };
+    case "ACTIVE":
+      // Thawed, but perhaps the destination was not told, which would wait until its lease ends.
+      return {
+        state,
+        journal: false,
+        effects: state.migrationId === undefined ? [] : ["send-abort"],
+      };
     default:
       return stay(state);
   }

@@ -14,7 +14,7 @@ const fieldCount = 4;
 /**
  * Keeps the position in a file on tmpfs, so that the next supervisor continues the output where
  * this one was killed: a write of 32 bytes a chunk. It is advanced after the chunk was written; a
- * kill between the two repeats that chunk and never loses one.
+ * kill between the two, which are neighbours (sink.ts), repeats that chunk and never loses one.
  */
 export interface PositionFile {
   position(): OutputPosition;

@@ -1,11 +1,11 @@
-import { existsSync, rmSync, write } from "node:fs";
+import { existsSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { Readable } from "node:stream";
 import { logFileCount } from "../dockerd/daemon-config.js";
 import type { Engine } from "../dockerd/engine.js";
-import { sleep } from "../lib/deadline.js";
 import { type OutputFrame, rawFrames, splitFrames } from "./frames.js";
 import { type OutputPosition, openPosition, type PositionFile, start } from "./output-position.js";
+import { openSink } from "./sink.js";
 
 export interface OutputOptions {
   engine: Engine;
@@ -43,8 +43,7 @@ export function openOutput(options: OutputOptions): Output {
 
   async function pass(frames: AsyncIterable<OutputFrame>): Promise<void> {
     for await (const { stream, payload } of frames) {
-      await sinks[stream](payload);
-      position.advance(stream, payload.length);
+      await sinks[stream].write(payload, (bytes) => position.advance(stream, bytes));
     }
   }
 
@@ -65,7 +64,11 @@ export function openOutput(options: OutputOptions): Output {
       await pass(skipBytes(frames, skip));
     },
     forget: () => rmSync(options.positionPath, { force: true }),
-    close: () => position.close(),
+    close() {
+      position.close();
+      sinks.stdout.close();
+      sinks.stderr.close();
+    },
   };
 }
 
@@ -92,36 +95,4 @@ async function resumePoint(options: OutputOptions, file: PositionFile): Promise<
   const isFull = existsSync(join(logs, `container.log.${logFileCount - 1}`));
   const position = file.position();
   return isFull ? start(position.lastWriteMs) : position;
-}
-
-const againPauseMs = 5;
-
-/**
- * Writes to a descriptor without Node's stream layer, which writes to pipes synchronously and
- * would stop the whole supervisor while the log reader of the outer container is slow
- * (nodejs.org/api/process.html, "A note on process I/O"). A closed pipe swallows what follows, so
- * that the service goes on as it would under docker run.
- */
-function openSink(fd: number): (bytes: Buffer) => Promise<void> {
-  let isClosed = false;
-  return async (bytes) => {
-    let rest = bytes;
-    while (rest.length > 0 && !isClosed) {
-      const outcome = await writeOnce(fd, rest);
-      if (outcome === "again") await sleep(againPauseMs);
-      else if (outcome === "closed") isClosed = true;
-      else rest = rest.subarray(outcome);
-    }
-  };
-}
-
-function writeOnce(fd: number, bytes: Buffer): Promise<number | "again" | "closed"> {
-  return new Promise((resolve, reject) => {
-    write(fd, bytes, (error, written) => {
-      if (error === null) resolve(written);
-      else if (error.code === "EAGAIN") resolve("again");
-      else if (error.code === "EPIPE" || error.code === "EIO") resolve("closed");
-      else reject(error);
-    });
-  });
 }

@@ -3,7 +3,7 @@
  * the next `create` of a container is a restore. The file names are explained there.
  */
 import { constants } from "node:fs";
-import { mkdir, open, readFile, rm, symlink, writeFile } from "node:fs/promises";
+import { mkdir, open, readdir, readFile, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { criuWorkRoot } from "../criu/files.js";
 import { UmsError } from "../errors.js";
@@ -50,6 +50,15 @@ export async function createPendingRestore(containerId: string): Promise<Pending
   await writeFile(join(directory, "held"), "");
   await run(["mkfifo", "-m", "600", join(directory, "gate")]);
   return openPendingRestore(containerId);
+}
+
+/** Makes every restore fail that waits at its gate; no harm where none does. */
+export async function refusePendingRestores(): Promise<void> {
+  const ids = await readdir(restoreRoot).catch((error: unknown) => {
+    if (isNotFound(error)) return [];
+    throw error;
+  });
+  await Promise.all(ids.map((id) => openPendingRestore(id).answer("refuse")));
 }
 
 /** Deletes what is left of restores that have ended: call it when none is under way. */

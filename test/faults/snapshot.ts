@@ -60,18 +60,16 @@ function isOrdinary(line: string): boolean {
   );
 }
 
-const expectedProcesses =
-  /^(\/usr\/bin\/tini|\/bin\/sh \/usr\/local\/lib\/ums|\/usr\/bin\/node |dockerd |containerd |\/usr\/bin\/containerd-shim|\/pause|sleep |ums |node )/;
+/** The outer container's own, the look at it, and the health check. */
+const ownProcesses =
+  /^(\/usr\/bin\/tini |\/bin\/sh \/usr\/local\/lib\/ums\/entrypoint\/ums-init|\/usr\/bin\/node |dockerd |containerd |sh -c|sleep |ums |node |\/bin\/sh \/usr\/local\/bin\/ums)/;
 
 function processes(lines: readonly string[]): string[] {
   return ofKind(lines, "process")
     .map((line) => line.split(" ").slice(2).join(" "))
-    .filter((command) => command !== "" && !command.startsWith("sh -c"))
-    .map((command) =>
-      expectedProcesses.test(command) ? (command.split(" ")[0] ?? command) : command,
-    )
-    .filter((command) => /shim|pause|criu|runc|rsync|tar|nft|nsenter|counter/.test(command))
-    .map((command) => `process ${command.trim()}`);
+    .map((command) => command.trim())
+    .filter((command) => command !== "" && !ownProcesses.test(command))
+    .map((command) => `process ${/^\/usr\/bin\/containerd-shim/.test(command) ? "shim" : command}`);
 }
 
 function copies(lines: readonly string[]): { running: number; frozen: number } {

@@ -110,7 +110,7 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
   await initAuthority(authority);
   const flags = (await run(["scripts/outer-flags.sh"])).stdout.trim().split("\n");
   const publishAddress = bridgeAddress();
-  let operator: Promise<unknown> | undefined;
+  const operators = new Map<string, Promise<unknown>>();
 
   return {
     async start(suffix, options = {}) {

@@ -9,7 +9,7 @@ import { restoreLog } from "../../criu/files.js";
 import { watched } from "../../criu/watchdog.js";
 import type { Engine } from "../../dockerd/engine.js";
 import { UmsError } from "../../errors.js";
-import { within } from "../../lib/deadline.js";
+import { poll, within } from "../../lib/deadline.js";
 import { type Deferred, deferred } from "../../lib/deferred.js";
 import type { Logger } from "../../lib/log.js";
 import { type NestedPaths, nestedPaths } from "../../nested/paths.js";
@@ -22,6 +22,7 @@ import {
   createPendingRestore,
   openPendingRestore,
   type PendingRestore,
+  refusePendingRestores,
 } from "../../oci/pending-restore.js";
 import type { Facts, Flow, MountSpec, ServiceSpec } from "../../spec.js";
 import { presentLayers, receiveImage } from "../../sync/image-layers.js";
@@ -234,7 +235,7 @@ class ContainerDestination implements DestinationSide {
 
   async discard(): Promise<void> {
     const { service } = this.deps;
-    const pending = this.pending ?? (await this.pendingFromCold());
+    const pending = this.pending ?? (await this.withdrawFromCold());
     this.checkpoint?.close();
     await Promise.all([...this.trees.values()].map(({ receiver }) => receiver.close()));
     // First of all: what the kernel says as the restored sockets close must not reach the clients,
@@ -331,6 +332,25 @@ class ContainerDestination implements DestinationSide {
   private async pendingFromCold(): Promise<PendingRestore | undefined> {
     const container = await this.deps.service.inspect();
     return container === undefined ? undefined : openPendingRestore(container.Id);
+  }
+
+  /**
+   * A runtime that an earlier supervisor has left at the gate: the engine holds the container's lock
+   * while it starts it, and answers no question about it, so the gate comes first (measured: the
+   * question took as long as the gate's hour). The runtime may also come to the gate only later.
+   */
+  private async withdrawFromCold(): Promise<PendingRestore | undefined> {
+    let isAnswered = false;
+    const asking = this.pendingFromCold().finally(() => {
+      isAnswered = true;
+    });
+    const withdraw = async () => {
+      await refusePendingRestores();
+      return isAnswered;
+    };
+    const wait = { timeoutMs: gateTimeoutMs, intervalMs: 20 };
+    await Promise.all([asking, poll("the end of the withdrawn restore", withdraw, wait)]);
+    return asking;
   }
 
   private needSpec(): ServiceSpec {

@@ -7,6 +7,7 @@ const fast = new Set([
   "source.do.dump",
   "source.record.COMMITTED",
   "source.do.send-commit",
+  "destination.do.verify",
   "destination.record.PREPARED",
   "destination.record.RUNNING",
 ]);
