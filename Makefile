@@ -9,7 +9,8 @@ MAKEFLAGS += --no-print-directory
 sources := $(shell find src test bench -name '*.ts' 2>/dev/null) tsconfig.json
 shell_scripts := $(wildcard scripts/*.sh entrypoint/*) .ci/run images/outer/files/usr/local/bin/ums
 
-.PHONY: help setup deps build generate lint unit verify image fixtures ready test demo soak bench clean
+.PHONY: help setup deps build generate lint unit verify image fixtures ready test test-faults demo \
+  soak bench clean
 
 help: ## Lists the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
@@ -61,6 +62,9 @@ ready:
 
 test: ready ## Sets up all it needs and runs every test
 	node --enable-source-maps dist/test/run.js unit integration e2e
+
+test-faults: ready ## Runs the fault matrix (docs/fault-matrix.md); its subset is in `make test`
+	node --enable-source-maps dist/test/faults/main.js
 
 demo: ready ## Sets up all it needs and moves a live Redis between two outer containers
 	@node --enable-source-maps dist/test/demo/main.js

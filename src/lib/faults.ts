@@ -19,10 +19,15 @@ import { exists, isNotFound } from "./files.js";
 export interface Faults {
   /** Reached the point; true when what follows is to be done twice. @throws ERR_INTERNAL (`fail`) */
   at(point: string): Promise<boolean>;
+  /** What the file `NAME.json` says instead of the truth, e.g. that this is another processor. */
+  pretend(name: string): Promise<Record<string, unknown>>;
 }
 
 /** Of every process that is not under such a test. */
-export const noFaults: Faults = { at: () => Promise.resolve(false) };
+export const noFaults: Faults = {
+  at: () => Promise.resolve(false),
+  pretend: () => Promise.resolve({}),
+};
 
 /** A paused point whose test has died must not stay for ever. */
 const pauseTimeoutMs = 600_000;
@@ -33,10 +38,13 @@ export function openFaults(directory: string | undefined): Faults {
   return {
     async at(point) {
       const path = join(directory, point);
-      const action = await readAction(path);
+      const action = (await readIfThere(path))?.trim();
       if (action === undefined) return false;
       await act(action, point, path);
       return action === "repeat";
+    },
+    async pretend(name) {
+      return JSON.parse((await readIfThere(join(directory, `${name}.json`))) ?? "{}");
     },
   };
 }
@@ -58,9 +66,9 @@ async function act(action: string, point: string, path: string): Promise<void> {
   }
 }
 
-async function readAction(path: string): Promise<string | undefined> {
+async function readIfThere(path: string): Promise<string | undefined> {
   try {
-    return (await readFile(path, "utf8")).trim();
+    return await readFile(path, "utf8");
   } catch (error) {
     if (isNotFound(error)) return undefined;
     throw error;

@@ -52,13 +52,10 @@ export async function runService(options: RunServiceOptions): Promise<RunOutcome
     if ((await service.inspect())?.State.Running === true) await service.adopt();
     return { kind: "standby" };
   }
-  if (
-    stored !== undefined &&
-    isStarted(options.runDir) &&
-    (await service.inspect()) !== undefined
-  ) {
+  if (stored !== undefined && (await isHere(options))) {
     log.info({ serviceId: stored.spec.serviceId }, "nested service adopted");
     await service.adopt();
+    await markStarted(options.runDir);
     return { kind: "running", spec: stored.spec };
   }
   if (stored?.origin === "received") return await startAgain(options, stored.spec);
@@ -70,6 +67,12 @@ export async function runService(options: RunServiceOptions): Promise<RunOutcome
   const { engine } = options;
   await fillNewVolumes({ engine, imageId: spec.image.id, mounts: spec.mounts, log });
   return await createAndStart(options, spec);
+}
+
+/** One that runs was started in this life, also where a supervisor died before it could note that. */
+async function isHere({ service, runDir }: RunServiceOptions): Promise<boolean> {
+  const container = await service.inspect();
+  return container !== undefined && (container.State.Running || isStarted(runDir));
 }
 
 /** Notes that the service runs in this life of the outer container. */

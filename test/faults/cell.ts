@@ -25,6 +25,10 @@ export interface Cell {
   arm?: readonly Arm[];
   /** What happens outside while the migration is under way; its failure fails the cell. */
   act?(scene: Scene): Promise<void>;
+  /** Before anything is looked at: makes another pair of it. */
+  prepare?(pair: Pair): Promise<void>;
+  /** After all was checked; the output is checked once more. */
+  finish?(pair: Pair): Promise<void>;
   /** Before the migration is asked for. */
   before?(scene: Scene): Promise<void>;
   /** After the sides are at rest, for what is special to this cell. */
@@ -33,19 +37,23 @@ export interface Cell {
   code?: string;
   /** An established connection of a client cannot outlive this fault. */
   breaksConnection?: boolean;
+  /** An outer container was started again: what it makes anew only when needed may be missing. */
+  isRestarted?: boolean;
   /** How often the service may begin anew: its outer container was ended while it ran there. */
   restarts?: number;
   /** A pair of its own with these options, removed afterwards. */
   pair?: PairOptions;
   /** Downtime budget, ms. */
   budgetMs?: number;
-  /** The first pair of a run uses these names for a fast subset. */
+  /** Of the subset that `make test` runs. */
   isFast?: boolean;
 }
 
 export interface PairOptions {
   source?: OuterOptions;
   destination?: OuterOptions;
+  /** Whose engine has a small disk of its own. */
+  withDisk?: Role;
   /** Arguments of the service. */
   args?: readonly string[];
 }

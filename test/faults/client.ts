@@ -6,18 +6,21 @@ export interface CellClient {
   readonly answered: number;
   /** What went wrong so far: a number that repeats or skips, or the connection's end. */
   readonly problem: string | undefined;
-  close(): void;
+  /** Waits for the answer under way: a late request would look like a lost one to the next client. */
+  close(): Promise<void>;
 }
 
 const pauseMs = 10;
 /** Longer than any cell. */
 const answerTimeoutMs = 400_000;
+/** Of a connection that the cell may have broken. */
+const lastAnswerMs = 5_000;
 
 export async function openCellClient(address: { host: string; port: number }): Promise<CellClient> {
   const client = await openLineClient(address);
   const state = { answered: 0, problem: undefined as string | undefined };
   const closing = new AbortController();
-  ask(client, state, closing.signal).catch((error: unknown) => {
+  const asking = ask(client, state, closing.signal).catch((error: unknown) => {
     if (!closing.signal.aborted) state.problem ??= String(error);
   });
   return {
@@ -27,8 +30,9 @@ export async function openCellClient(address: { host: string; port: number }): P
     get problem() {
       return state.problem;
     },
-    close() {
+    async close() {
       closing.abort();
+      await Promise.race([asking, sleep(lastAnswerMs)]);
       client.close();
     },
   };

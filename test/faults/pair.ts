@@ -70,6 +70,14 @@ export class Pair {
     [this.source, this.destination] = [this.destination, this.source];
   }
 
+  /** The service is at the destination and goes on to `next`; who had it stays as one more. */
+  passOn(next: Side): void {
+    const first = this.source;
+    this.source = this.destination;
+    this.destination = next;
+    this.others.splice(0, this.others.length, first);
+  }
+
   /** Asks by gRPC; the connection may break when the source's supervisor dies. */
   async migrate(from: Side, to: Side, budgetMs: number, boundMs: number): Promise<MigrateEnd> {
     const operator = await this.deps.lab.operate(from.outer);

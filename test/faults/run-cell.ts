@@ -25,7 +25,7 @@ export interface Healthy {
   away: Snapshot[];
 }
 
-const defaultBoundMs = 60_000;
+const defaultBoundMs = 120_000;
 const defaultBudgetMs = 30_000;
 /** What is tidied up after the answer: files, processes, connections. */
 const tidyTimeoutMs = 20_000;
@@ -36,12 +36,14 @@ const servicePort = 7000;
 const settleMs = 3_000;
 
 export async function runCell(cell: Cell, pair: Pair, healthy: Healthy): Promise<CellReport> {
+  const first = pair.source;
+  await cell.prepare?.(pair);
   const { source, destination } = pair;
   const boundMs = cell.boundMs ?? defaultBoundMs;
   const budgetMs = cell.budgetMs ?? defaultBudgetMs;
   const seqs = new Map<Side, number>();
   for (const side of [source, destination]) seqs.set(side, (await side.journal()).at(-1)?.seq ?? 0);
-  const client = await openCellClient({ host: source.outer.ip, port: servicePort });
+  const client = await openCellClient({ host: first.outer.ip, port: servicePort });
   const scene: Scene = {
     pair,
     source,
@@ -93,11 +95,18 @@ export async function runCell(cell: Cell, pair: Pair, healthy: Healthy): Promise
     }
     if (outcome === "moved") pair.swap();
     await check("journal", () => journalProblems(pair, seqs));
-    await check("left over", () => leftovers(pair, healthy));
+    const isRestarted = cell.isRestarted === true;
+    await check("left over", () => leftovers(pair, healthy, isRestarted));
     await check("service", () => serviceProblems(cell, pair, client));
+    await check("finish", async () => {
+      if (cell.finish === undefined) return [];
+      await cell.finish(pair);
+      const problem = await outputProblem(pair);
+      return problem === undefined ? [] : [problem];
+    });
     return { outcome, ms, code: end?.code, problems };
   } finally {
-    client.close();
+    await client.close();
   }
 }
 
@@ -176,9 +185,10 @@ async function journalProblems(pair: Pair, before: Map<Side, number>): Promise<s
 }
 
 /** Exactly one copy runs, none is frozen, and nothing is there that a healthy side has not. */
-async function leftovers(pair: Pair, healthy: Healthy): Promise<string[]> {
+async function leftovers(pair: Pair, healthy: Healthy, isRestarted: boolean): Promise<string[]> {
   let found: string[] = [];
   const look = async () => {
+    found = ["the look failed"];
     const [owner, away] = await Promise.all([
       takeSnapshot(pair.source, pair.destination.outer.ip),
       takeSnapshot(pair.destination, pair.source.outer.ip),
@@ -190,11 +200,11 @@ async function leftovers(pair: Pair, healthy: Healthy): Promise<string[]> {
       ...(owner.running === 1 ? [] : ["the owner does not run it"]),
       ...findLeftovers(owner, healthy.owner).map((line) => `owner has ${line}`),
       ...findLeftovers(away, healthy.away).map((line) => `other has ${line}`),
-    ];
+    ].filter((line) => !(isRestarted && line.includes(" has less: ")));
     return found.length === 0;
   };
   await poll("nothing left over", look, { timeoutMs: tidyTimeoutMs, intervalMs: 250 }).catch(
-    () => undefined, // Told by `found`.
+    (error: unknown) => found.push(String(error)),
   );
   return found;
 }
@@ -212,10 +222,14 @@ async function serviceProblems(cell: Cell, pair: Pair, client: CellClient): Prom
     );
     if (client.problem !== undefined) problems.push(`client: ${client.problem}`);
   }
-  const outputs = await Promise.all(pair.sides.map((side) => side.outer.printed()));
-  const problem = findTimelineProblem(outputs, pair.expectedLives);
+  const problem = await outputProblem(pair);
   if (problem !== undefined) problems.push(`output: ${problem}`);
   return problems;
+}
+
+async function outputProblem(pair: Pair): Promise<string | undefined> {
+  const outputs = await Promise.all(pair.sides.map((side) => side.outer.printed()));
+  return findTimelineProblem(outputs, pair.expectedLives);
 }
 
 /** What healthy sides look like: before, between and after two migrations that nothing disturbs. */
@@ -232,6 +246,12 @@ export async function learnHealthy(pair: Pair): Promise<Healthy> {
   await poll("both sides at rest", () => isAtRest(pair), { timeoutMs: defaultBoundMs });
   await sleep(settleMs);
   await learn();
+  // Its device is made when it is needed: not at once by a supervisor that was started again.
+  const refused = healthy.away.at(-1);
+  if (refused !== undefined) {
+    const lines = refused.lines.filter((line) => line !== "link ums-out");
+    healthy.away.push({ ...refused, lines });
+  }
   for (let hop = 0; hop < 2; hop += 1) {
     await pair.source.outer.move(pair.destination.outer);
     pair.swap();

@@ -1,6 +1,7 @@
 /** Works through the cells with several pairs at once: most of a cell is waiting. */
 import type { OuterLab } from "../lib/outer.js";
 import { type Cell, titleOf } from "./cell.js";
+import { openDisk } from "./cells/disks.js";
 import { keepEvidence } from "./evidence.js";
 import { Pair, type PairDeps } from "./pair.js";
 import { type CellReport, type Healthy, learnHealthy, runCell } from "./run-cell.js";
@@ -81,13 +82,18 @@ class Worker {
   }
 
   private async runOwn(cell: Cell): Promise<CellReport> {
-    const pair = await Pair.open(this.deps, cell.pair);
+    const { withDisk, ...options } = cell.pair ?? {};
+    const disk = withDisk === undefined ? undefined : await openDisk();
+    const flags = disk === undefined ? [] : ["-v", `${disk.path}:/var/lib/docker`];
+    const given = withDisk === undefined ? {} : { [withDisk]: { ...options[withDisk], flags } };
+    const pair = await Pair.open(this.deps, { ...options, ...given });
     try {
       const report = await runCell(cell, pair, this.healthy);
       if (report.problems.length > 0) await keepEvidence(cell, pair);
       return report;
     } finally {
       await pair.close();
+      await disk?.close();
     }
   }
 }

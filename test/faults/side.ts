@@ -3,7 +3,12 @@ import { existsSync, watch } from "node:fs";
 import { mkdir, readdir, readFile, rm, writeFile } from "node:fs/promises";
 import { poll } from "../../src/lib/deadline.js";
 import { type RunResult, run } from "../../src/lib/exec.js";
+import { noFaults } from "../../src/lib/faults.js";
 import { type JournalRecord, parseJournal } from "../../src/migration/journal.js";
+import type { SourceState } from "../../src/migration/source-state.js";
+import { connectPeer, type Ref } from "../../src/peer/client.js";
+import { readIdentity } from "../../src/peer/identity.js";
+import { serverIdentityCheck } from "../../src/transfer/security.js";
 import type { OuterContainer } from "../lib/outer.js";
 import type { Arm } from "./cell.js";
 
@@ -63,6 +68,82 @@ export class Side {
 
   async journal(): Promise<JournalRecord[]> {
     return parseJournal(await readFile(this.path("/var/lib/ums/journal"))).records;
+  }
+
+  /** Newest migration of which this side is the source. */
+  async ownMigration(): Promise<{ ref: Ref; digest: string }> {
+    const records = await this.journal();
+    const state = records.findLast(
+      ({ role, state: { migrationId } }) => role === "source" && migrationId !== undefined,
+    )?.state as SourceState | undefined;
+    if (state?.migrationId === undefined) throw new Error(`${this.name} was never a source`);
+    const ref = { migrationId: state.migrationId, epoch: state.issuedEpoch };
+    return { ref, digest: state.digest ?? "" };
+  }
+
+  /** A client of `other`'s Migration Interface with this side's certificate; to be closed. */
+  async asPeerOf(other: Side) {
+    const { ca, cert, key, identify } = readIdentity(this.path("/etc/ums/tls"));
+    const tls = {
+      ca: Buffer.from(ca),
+      cert: Buffer.from(cert),
+      key: Buffer.from(key),
+      checkServerIdentity: serverIdentityCheck({ ca, cert, key, identify }, undefined) as never,
+    };
+    const peer = connectPeer(other.outer.peerAddress, tls, noFaults);
+    const own = await this.ownMigration().catch(() => ({
+      ref: { migrationId: "none", epoch: 0 },
+      digest: "",
+    }));
+    return { peer, ...own };
+  }
+
+  /** Resolves when the newest record of the journal is of this state. */
+  async whenPhase(phase: string): Promise<void> {
+    const isSo = async () => (await this.journal()).at(-1)?.state.phase === phase;
+    const wasSo = async () =>
+      (await isSo()) || (await this.journal()).at(-2)?.state.phase === phase;
+    await poll(`${this.name} in ${phase}`, wasSo, { timeoutMs: reachTimeoutMs });
+  }
+
+  /** Resolves when the supervisor has been stopped (SIGSTOP). */
+  async whenStopped(): Promise<void> {
+    const isStopped = async () => {
+      const pid = await this.supervisorPid();
+      const stat = await readFile(`/proc/${pid}/stat`, "utf8").catch(() => "");
+      return /\) T /.test(stat);
+    };
+    await poll(`${this.name} stopped`, isStopped, { timeoutMs: reachTimeoutMs });
+  }
+
+  /** Drops what comes from or goes to `address`, until {@link heal}. */
+  async cut(address: string, directions: readonly ("in" | "out")[]): Promise<void> {
+    const rules = {
+      in: `add rule inet ums_test in ip saddr ${address} drop`,
+      out: `add rule inet ums_test out ip daddr ${address} drop`,
+    };
+    const lines = [
+      "add table inet ums_test",
+      "add chain inet ums_test in { type filter hook input priority -300; }",
+      "add chain inet ums_test out { type filter hook output priority -300; }",
+      ...directions.map((direction) => rules[direction]),
+    ];
+    await this.enter(["nft", "-f", "-"], `${lines.join("\n")}\n`);
+  }
+
+  /** New connections of this side to `from` go to `to`, both `ip:port`, until {@link heal}. */
+  async redirect(from: string, to: string): Promise<void> {
+    const [ip, port] = from.split(":");
+    const lines = [
+      "add table inet ums_test",
+      "add chain inet ums_test redirect { type nat hook output priority -100; }",
+      `add rule inet ums_test redirect ip daddr ${ip} tcp dport ${port} dnat ip to ${to}`,
+    ];
+    await this.enter(["nft", "-f", "-"], `${lines.join("\n")}\n`);
+  }
+
+  async heal(): Promise<void> {
+    await this.enter(["nft", "delete", "table", "inet", "ums_test"]);
   }
 
   /** Pid, as this machine sees it, of the supervisor; undefined while there is none. */

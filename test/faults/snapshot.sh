@@ -23,4 +23,6 @@ find /var/lib/docker/containers -mindepth 1 -maxdepth 1 | sed "s/^/container /"
 ss -Htan | sed 's/^/socket /'
 ip -o link show | sed 's/^[0-9]*: \([^:@]*\).*/link \1/'
 ip rule show | sed 's/^/rule /'
-nft --stateless list ruleset 2>/dev/null | sed 's/^/nft /'
+# A change of the rules under way makes one listing fail.
+rules=$(nft --stateless list ruleset || nft --stateless list ruleset) || exit
+printf "%s\n" "$rules" | sed "s/^/nft /"

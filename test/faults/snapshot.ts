@@ -104,8 +104,10 @@ function sockets(lines: readonly string[], peer: string): string[] {
       const ends = `${local} ${remote}`.replaceAll(/\[::ffff:([\d.]+)\]/g, "$1");
       return /^(ESTAB|CLOSE-WAIT)$/.test(state) && ends.includes(peer) && /:975[02]/.test(ends);
     })
-    .map(([, state, , , local = ""]) =>
-      /:975[02]$/.test(local) ? `socket ${state} in :${local.slice(-4)}` : `socket ${state} out`,
+    .map(([, state, , , local = "", remote = ""]) =>
+      /:975[02]$/.test(local)
+        ? `socket ${state} in :${local.slice(-4)}`
+        : `socket ${state} out :${remote.slice(-4)}`,
     );
 }
 
@@ -138,7 +140,9 @@ export function findLeftovers(snapshot: Snapshot, healthy: readonly Snapshot[]):
     ...without(snapshot.lines, lines).map((line) => `more: ${line}`),
     ...without(lines, snapshot.lines).map((line) => `less: ${line}`),
   ]);
-  return differences.sort((a, b) => a.length - b.length)[0] ?? ["no healthy side is known"];
+  const more = (lines: readonly string[]) => lines.filter((line) => line.startsWith("more")).length;
+  differences.sort((a, b) => more(a) - more(b) || a.length - b.length);
+  return differences[0] ?? ["no healthy side is known"];
 }
 
 /** Multiset difference. */

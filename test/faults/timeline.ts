@@ -36,6 +36,7 @@ function parse(output: string): Line[] {
     .filter((line) => line !== "")
     .map((line) => {
       const [count, timeMs] = line.split(" ").map(Number);
-      return { count: count ?? Number.NaN, timeMs: timeMs ?? Number.NaN };
+      // A program that prints no time stays at one place, in its order.
+      return { count: count ?? Number.NaN, timeMs: timeMs ?? 0 };
     });
 }

@@ -24,6 +24,15 @@ test("an armed point acts once", () =>
     assert.is(await faults.at("here"), true);
   }));
 
+test("a file says what to pretend", () =>
+  withDirectory(async (directory) => {
+    const faults = openFaults(directory);
+    assert.equal(await faults.pretend("facts"), {});
+    await writeFile(join(directory, "facts.json"), '{"cgroupVersion":2}');
+    assert.equal(await faults.pretend("facts"), { cgroupVersion: 2 });
+    assert.equal(await noFaults.pretend("facts"), {});
+  }));
+
 test("a paused point waits until it is released", () =>
   withDirectory(async (directory) => {
     const faults = openFaults(directory);
