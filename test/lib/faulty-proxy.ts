@@ -4,7 +4,11 @@
  */
 import { createServer, type Server, type Socket, connect as tcpConnect } from "node:net";
 import type { Duplex } from "node:stream";
-import { type ConnectionOptions, createServer as createTlsServer, connect as tlsConnect } from "node:tls";
+import {
+  type ConnectionOptions,
+  createServer as createTlsServer,
+  connect as tlsConnect,
+} from "node:tls";
 import { secureContextOptions, type TlsIdentity } from "../../src/transfer/security.js";
 
 /** What happens to the stream's bytes from the source at `offset`, counted after the header. */
