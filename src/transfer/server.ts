@@ -122,7 +122,6 @@ export async function listenData(options: DataServerOptions): Promise<DataServer
       await writeBytes(socket, [encodeFrame({ ok: true })], wait);
       setIdleTimeout(socket, limits.idleTimeoutMs);
       await options.onStream(opened.header, socket, opened.peer);
-      closeOurs(socket);
     } catch (error) {
       socket.destroy(UmsError.from(error));
       throw error;
@@ -172,12 +171,6 @@ function refuse(socket: TLSSocket, error: UmsError): void {
   socket.once("end", () => socket.destroy());
   socket.resume();
   if (socket.writable) socket.end(encodeFrame(refusal(error)));
-}
-
-/** Half-open is for the handlers; a stream that is used up would stay in CLOSE-WAIT for ever. */
-function closeOurs(socket: TLSSocket): void {
-  socket.resume();
-  if (socket.writable) socket.end();
 }
 
 function setIdleTimeout(socket: TLSSocket, idleTimeoutMs: number): void {

@@ -32,6 +32,7 @@ export class Pair {
 
   private constructor(
     private readonly deps: PairDeps,
+    private readonly index: number,
     /** The service is here now. */
     public source: Side,
     public destination: Side,
@@ -39,15 +40,16 @@ export class Pair {
 
   static async open(deps: PairDeps, options: PairOptions = {}): Promise<Pair> {
     made += 1;
+    const index = made;
     const [a, b] = await Promise.all([
-      startSide(deps, `${made}a`, {
+      startSide(deps, `${index}a`, {
         image: deps.image,
         args: options.args ?? defaultArgs,
         ...options.source,
       }),
-      startSide(deps, `${made}b`, options.destination),
+      startSide(deps, `${index}b`, options.destination),
     ]);
-    return new Pair(deps, a, b);
+    return new Pair(deps, index, a, b);
   }
 
   get gateway(): string {
@@ -60,7 +62,7 @@ export class Pair {
 
   /** A further outer container, standing by. */
   async addSide(options: OuterOptions = {}): Promise<Side> {
-    const side = await startSide(this.deps, `${made}x${this.others.length}`, options);
+    const side = await startSide(this.deps, `${this.index}x${this.others.length}`, options);
     this.others.push(side);
     return side;
   }

@@ -167,7 +167,14 @@ class ContainerDestination implements DestinationSide {
     });
   }
 
-  accept(kind: StreamKind, name: string, stream: Duplex, source: string): Promise<void> {
+  async accept(kind: StreamKind, name: string, stream: Duplex, source: string): Promise<void> {
+    await this.take(kind, name, stream, source);
+    // Our direction too, or it would stay in CLOSE-WAIT for as long as the supervisor lives.
+    stream.resume();
+    if (stream.writable) stream.end();
+  }
+
+  private take(kind: StreamKind, name: string, stream: Duplex, source: string): Promise<void> {
     switch (kind) {
       case "image":
         return this.acceptImage(stream);

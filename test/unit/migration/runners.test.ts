@@ -239,6 +239,24 @@ test("a source restarted before COMMITTED aborts and thaws", async () => {
   });
 });
 
+test("a source restarted after its thaw tells the destination of the abort", async () => {
+  await withPair(async (pair) => {
+    const never = deferred<void>();
+    pair.events.script.set("source.dump", () => {
+      throw new UmsError("ERR_CRIU_DUMP_FAILED", "scripted");
+    });
+    pair.events.script.set("peer.abort", () => never.promise);
+    await pair.migrate();
+    await poll("the call", () => pair.events.count("peer.abort") === 1, { timeoutMs: 2_000 });
+    pair.events.script.delete("peer.abort");
+    await pair.restartSource();
+    await poll("no tree", () => pair.destination.runner.state.phase === "DISCARDED", {
+      timeoutMs: 2_000,
+    });
+    never.resolve();
+  });
+});
+
 test("a destination restarted in PREPARED keeps the tree and asks the source", async () => {
   await withPair(async (pair) => {
     await untilPrepared(pair);
