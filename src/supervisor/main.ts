@@ -14,6 +14,7 @@ import { announceMetrics } from "./announce-metrics.js";
 import { announceTargets } from "./announce-targets.js";
 import { createBoot } from "./boot.js";
 import { createDataPlane } from "./data-plane.js";
+import { endFrozen } from "./end-frozen.js";
 import { describeExit, failureExitCode, isExitRecorded, recordExit } from "./exit.js";
 import { checkFrontConfig, openFront } from "./front.js";
 import { registerFrontMetrics } from "./front-metrics.js";
@@ -226,7 +227,9 @@ async function superviseService(
     () => migration.status().inDoubt,
   );
 
-  return await untilEnd(options, service, stop.requested, front.disposed, migration);
+  const end = await untilEnd(options, service, stop.requested, front.disposed, migration);
+  await endFrozen(service, log);
+  return end;
 }
 
 /** The service's end, or the orchestrator's wish to end, whichever comes first. */

@@ -131,7 +131,12 @@ export class Pair {
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.sides.map((side) => side.outer.remove()));
+    await Promise.all(
+      this.sides.map(async (side) => {
+        if (side.isRunning()) await side.die();
+        await side.docker("rm", "-fv");
+      }),
+    );
   }
 }
 

@@ -68,7 +68,8 @@ class Worker {
     const { pair } = this;
     this.pair = undefined;
     this.used = 0;
-    await pair?.close();
+    // Load can keep the engine from removing it now; the lab's end removes what is left.
+    await pair?.close().catch((error: unknown) => console.error(String(error)));
   }
 
   private async runShared(cell: Cell): Promise<CellReport> {
@@ -92,7 +93,7 @@ class Worker {
       if (report.problems.length > 0) await keepEvidence(cell, pair);
       return report;
     } finally {
-      await pair.close();
+      await pair.close().catch((error: unknown) => console.error(String(error)));
       await disk?.close();
     }
   }

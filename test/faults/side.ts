@@ -169,6 +169,21 @@ export class Side {
     return own.filter((_, index) => commands[index]?.includes(word));
   }
 
+  /**
+   * Ends the outer container as the loss of its machine would. On cgroup v1 the engine alone cannot
+   * while a copy is frozen: SIGKILL is pending for each process, and acts when it is thawed, before
+   * another instruction of the program.
+   */
+  async die(): Promise<void> {
+    const { id } = this.outer;
+    process.kill(this.initPid, "SIGKILL");
+    const isOver = async () => {
+      await thawBelow(id);
+      return (await inspectState(this.name)) !== "true";
+    };
+    await poll(`the end of ${this.name}`, isOver, { timeoutMs: 60_000, intervalMs: 200 });
+  }
+
   async docker(...argv: string[]): Promise<void> {
     const [verb = "", ...rest] = argv;
     await run(["docker", verb, ...rest, this.name], { timeoutMs: 90_000 });
@@ -187,6 +202,35 @@ export class Side {
 async function initPidOf(name: string): Promise<number> {
   const { stdout } = await run(["docker", "inspect", "--format", "{{.State.Pid}}", name]);
   return Number(stdout.trim());
+}
+
+async function inspectState(name: string): Promise<string> {
+  const { stdout } = await run(["docker", "inspect", "--format", "{{.State.Running}}", name]);
+  return stdout.trim();
+}
+
+/** Of the nested containers of an outer one, by this machine's view; cgroup v1 alone needs it. */
+async function thawBelow(id: string): Promise<void> {
+  const root = "/sys/fs/cgroup/freezer";
+  if (!existsSync(root)) return;
+  const { stdout } = await run(["find", root, "-path", `*${id}/*/freezer.state`]);
+  for (const path of stdout.split("\n").filter(Boolean)) {
+    const pids = await readFile(path.replace("freezer.state", "cgroup.procs"), "utf8").catch(
+      () => "",
+    );
+    const areDying = await Promise.all(pids.split("\n").filter(Boolean).map(isDying));
+    if (!areDying.every(Boolean)) continue;
+    await writeFile(path, "THAWED").catch(() => undefined); // It goes with its last process.
+  }
+}
+
+/** Whether SIGKILL, bit 8, is pending (man 5 proc_pid_status). */
+async function isDying(pid: string): Promise<boolean> {
+  const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
+  const masks = [...status.matchAll(/^(?:SigPnd|ShdPnd):\t([0-9a-f]+)/gm)];
+  return (
+    status === "" || masks.some(([, mask]) => (Number.parseInt(mask ?? "0", 16) & 0x100) !== 0)
+  );
 }
 
 async function untilThere(path: string, directory: string, what: string): Promise<void> {

@@ -45,10 +45,10 @@ const common = {
 const killed: Cell[] = [...ofSource, ...ofDestination].map((state) => ({
   ...common,
   ...state,
-  fault: `docker kill of the ${state.on}, docker start`,
+  fault: `the ${state.on} killed, docker start`,
   state: state.point,
   arm: [{ on: state.on, point: state.point, action: "pause" }],
-  act: (scene) => endAndStart(scene, state, ["kill", "--signal", "KILL"]),
+  act: (scene) => endAndStart(scene, state),
 }));
 
 /** SIGTERM before the decision aborts and then ends the service, as it was asked to. */
@@ -126,10 +126,10 @@ const doubt = pausedAt({
   },
 });
 
-async function endAndStart(scene: Scene, { on, point }: State, verb: string[]): Promise<void> {
+async function endAndStart(scene: Scene, { on, point }: State): Promise<void> {
   const side = scene.side(on);
   await side.reached(point);
-  await side.docker(...verb);
+  await side.die();
   await start(scene, on);
 }
 
