@@ -9,6 +9,7 @@ import type { SourceState } from "../../src/migration/source-state.js";
 import { connectPeer, type Ref } from "../../src/peer/client.js";
 import { readIdentity } from "../../src/peer/identity.js";
 import { serverIdentityCheck } from "../../src/transfer/security.js";
+import { finish } from "../lib/command.js";
 import type { OuterContainer } from "../lib/outer.js";
 import type { Arm } from "./cell.js";
 
@@ -213,7 +214,9 @@ async function inspectState(name: string): Promise<string> {
 async function thawBelow(id: string): Promise<void> {
   const root = "/sys/fs/cgroup/freezer";
   if (!existsSync(root)) return;
-  const { stdout } = await run(["find", root, "-path", `*${id}/*/freezer.state`]);
+  // Directories go while it looks; what it has seen is enough, and it looks again.
+  const argv = ["find", root, "-path", `*${id}/*/freezer.state`];
+  const { stdout } = await finish(argv);
   for (const path of stdout.split("\n").filter(Boolean)) {
     const pids = await readFile(path.replace("freezer.state", "cgroup.procs"), "utf8").catch(
       () => "",
@@ -229,7 +232,8 @@ async function isDying(pid: string): Promise<boolean> {
   const status = await readFile(`/proc/${pid}/status`, "utf8").catch(() => "");
   const masks = [...status.matchAll(/^(?:SigPnd|ShdPnd):\t([0-9a-f]+)/gm)];
   return (
-    status === "" || masks.some(([, mask]) => (Number.parseInt(mask ?? "0", 16) & 0x100) !== 0)
+    status === "" ||
+    masks.some(([, mask]) => (Number.parseInt(mask?.slice(-4) ?? "0", 16) & 0x100) !== 0)
   );
 }
 

@@ -202,9 +202,7 @@ class ContainerDestination implements DestinationSide {
     }
     await (await this.relaying?.inlet)?.setFlows(flows);
     await remountOverlay(paths.upperDir);
-    if (!(await pending.answer("restore"))) {
-      throw new UmsError("ERR_CRIU_RESTORE_FAILED", "the runtime left the restore gate");
-    }
+    await this.openGate(pending);
     try {
       const timeoutMs = restoreTimeoutMs + this.checkpointBytes / restoreBytesPerMs;
       const { workDir } = pending;
@@ -254,12 +252,11 @@ class ContainerDestination implements DestinationSide {
     await pending?.answer("refuse");
     await pending?.kill();
     await (await this.frozen())?.killFrozen();
+    // It fails because it was refused, which is what was wanted.
     if (this.started !== undefined) {
-      // It fails because it was refused, which is what was wanted.
-      await within(
-        aliveTimeoutMs,
-        "withdrawing the restore",
+      await untilWithdrawn(
         this.started.catch(() => undefined),
+        aliveTimeoutMs,
       );
     }
     departure.complete();
@@ -347,17 +344,18 @@ class ContainerDestination implements DestinationSide {
    * question took as long as the gate's hour). The runtime may also come to the gate only later.
    */
   private async withdrawFromCold(): Promise<PendingRestore | undefined> {
-    let isAnswered = false;
-    const asking = this.pendingFromCold().finally(() => {
-      isAnswered = true;
-    });
-    const withdraw = async () => {
-      await refusePendingRestores();
-      return isAnswered;
-    };
-    const wait = { timeoutMs: gateTimeoutMs, intervalMs: 20 };
-    await Promise.all([asking, poll("the end of the withdrawn restore", withdraw, wait)]);
-    return asking;
+    return untilWithdrawn(this.pendingFromCold(), gateTimeoutMs);
+  }
+
+  /** The runtime says that it waits just before it opens its end of the gate. */
+  private async openGate(pending: PendingRestore): Promise<void> {
+    const opened = () => pending.answer("restore");
+    try {
+      await poll("opening the restore gate", opened, { timeoutMs: aliveTimeoutMs, intervalMs: 5 });
+    } catch (cause) {
+      const message = "the runtime left the restore gate";
+      throw new UmsError("ERR_CRIU_RESTORE_FAILED", message, { cause });
+    }
   }
 
   private needSpec(): ServiceSpec {
@@ -382,6 +380,24 @@ async function restoreError(log: string, cause: unknown): Promise<UmsError> {
   if (!(cause instanceof UmsError) || cause.code !== error.code) return error;
   const { details } = error;
   return new UmsError(cause.code, cause.message, { details, hint: cause.hint ?? "", cause });
+}
+
+/**
+ * Makes every runtime fail that waits at a restore gate or comes to one, until `work`, which waits
+ * for that, has ended: a runtime that has not opened its gate yet would not hear a single word.
+ */
+async function untilWithdrawn<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
+  let hasEnded = false;
+  const ending = work.finally(() => {
+    hasEnded = true;
+  });
+  const withdraw = async () => {
+    await refusePendingRestores();
+    return hasEnded;
+  };
+  const withdrawing = poll("withdrawing the restore", withdraw, { timeoutMs, intervalMs: 20 });
+  const [result] = await Promise.all([ending, withdrawing]);
+  return result;
 }
 
 function requireRoom(what: string, neededBytes: number, freeBytesNow: number): void {
