@@ -4,7 +4,7 @@ import { UmsError } from "../errors.js";
 import { connectLocal, connectRemote, type OperatorClient } from "../grpc/operator-client.js";
 import { resolveAddress } from "../peer/address.js";
 import { openIdentity } from "../peer/identity.js";
-import { localSocketPath } from "../supervisor/migration.js";
+import { localSocketPath } from "../supervisor/migration-interface.js";
 
 export interface ConnectionFlags {
   on?: string;

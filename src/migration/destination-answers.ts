@@ -1,10 +1,13 @@
 /** What a destination says to calls that do not move it. */
 import type { StreamKind } from "../approach/contract.js";
 import { UmsError } from "../errors.js";
+import type { Logger } from "../lib/log.js";
 import type { Decision, Ref } from "../peer/client.js";
 import { refused } from "../peer/token.js";
+import type { Arrival } from "./destination-role.js";
 import { type DestinationState, hasRefused, isReceiving } from "./destination-state.js";
 import type { Journal } from "./journal.js";
+import type { Origin } from "./origin.js";
 
 /**
  * Whether a new migration may begin here.
@@ -60,6 +63,35 @@ export function checkExpected(
   if (!isExpected) throw unknownMigration(wanted);
 }
 
+/** @throws ERR_PEER_IDENTITY when the migration is another source's */
+export function checkOwner(
+  journal: Journal,
+  origin: Origin | undefined,
+  migrationId: string,
+  sourceName: string,
+): void {
+  const owner =
+    origin?.ref.migrationId === migrationId
+      ? origin.source.name
+      : journal.find("destination", migrationId)?.data?.peerName;
+  if (owner === undefined || owner === sourceName) return;
+  throw new UmsError("ERR_PEER_IDENTITY", `migration ${migrationId} is not ${sourceName}'s`);
+}
+
+/** @throws ERR_MANIFEST_MISMATCH */
+export function checkDigest(expected: string, got: string): void {
+  if (got === expected) return;
+  throw new UmsError("ERR_MANIFEST_MISMATCH", "what arrived is not what the source sent", {
+    details: { expected, got },
+  });
+}
+
+/** @throws ERR_CRIU_RESTORE_FAILED */
+export function checkHeld(isHeld: boolean): void {
+  if (isHeld) return;
+  throw new UmsError("ERR_CRIU_RESTORE_FAILED", "the restored service is not held frozen");
+}
+
 /**
  * Answers a commit of a migration that others came after. Without a record nothing is answered:
  * this could be another outer container at the old one's address, and only REFUSED may free the
@@ -88,4 +120,11 @@ export function notPrepared({ phase, migrationId }: DestinationState): UmsError 
     hint: "only a service that is PREPARED here, frozen and whole, can be; see `ums status`",
     details: { migrationId, phase },
   });
+}
+
+/** Who knocks and is turned away is for this side's owner to know. @returns what was thrown */
+export function turnedAway(log: Logger, { ref, source }: Arrival, thrown: unknown): unknown {
+  const { code, message } = UmsError.from(thrown);
+  log.warn({ code, source: source.name, ...ref }, message);
+  return thrown;
 }

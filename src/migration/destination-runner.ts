@@ -20,9 +20,13 @@ import type { Admission } from "./admission.js";
 import { checkFenced, untilDecided } from "./ask-source.js";
 import {
   answerFromJournal,
+  checkDigest,
   checkExpected,
+  checkHeld,
+  checkOwner,
   notPrepared,
   refusal,
+  turnedAway,
   unknownMigration,
 } from "./destination-answers.js";
 import type {
@@ -36,6 +40,7 @@ import {
   type DestinationEvent,
   type DestinationState,
   hasRefused,
+  isPrepared,
   isReceiving,
   reduceDestination,
 } from "./destination-state.js";
@@ -45,7 +50,6 @@ import { journalDataOf, type Origin, originFrom } from "./origin.js";
 import { findRoom } from "./room.js";
 import { orAborted, untilDone } from "./waits.js";
 
-const defaultLeaseMs = 10 * 60_000;
 /** Below the source's own deadline of a call, so that it is told rather than left alone. */
 const settleTimeoutMs = 10_000;
 
@@ -78,33 +82,21 @@ class Runner implements DestinationRunner {
     private readonly deps: DestinationRunnerDeps,
     public state: DestinationState,
   ) {
-    const leaseMs = deps.leaseMs ?? defaultLeaseMs;
-    this.lease = createLease(leaseMs, () => {
-      const message = `nothing was heard of the source for ${leaseMs} ms`;
-      this.refuse(new UmsError("ERR_DEADLINE", message)).catch((error: unknown) => {
+    this.lease = createLease(deps.leaseMs, (expired) => {
+      this.refuse(expired).catch((error: unknown) => {
         deps.log.error({ err: error }, "the end of the lease could not be recorded");
       });
     });
   }
 
   checkSource(migrationId: string, sourceName: string): void {
-    const owner =
-      this.origin?.ref.migrationId === migrationId
-        ? this.origin.source.name
-        : this.deps.journal.find("destination", migrationId)?.data?.peerName;
-    if (owner === undefined || owner === sourceName) return;
-    throw new UmsError("ERR_PEER_IDENTITY", `migration ${migrationId} is not ${sourceName}'s`);
+    checkOwner(this.deps.journal, this.origin, migrationId, sourceName);
   }
 
   async reserve(arrival: Arrival): Promise<Room> {
-    try {
-      return await this.admitAndReserve(arrival);
-    } catch (thrown) {
-      // Who knocks and is turned away is for this side's owner to know.
-      const { code, message } = UmsError.from(thrown);
-      this.deps.log.warn({ code, source: arrival.source.name, ...arrival.ref }, message);
-      throw thrown;
-    }
+    return await this.admitAndReserve(arrival).catch((thrown: unknown) => {
+      throw turnedAway(this.deps.log, arrival, thrown);
+    });
   }
 
   async provision(ref: Ref): Promise<{ keptMounts: string[] }> {
@@ -144,9 +136,8 @@ class Runner implements DestinationRunner {
 
   async prepare(ref: Ref, flows: Flow[], digest: string): Promise<Decision> {
     if (!this.isCurrent(ref)) throw unknownMigration(ref.migrationId);
-    const { phase } = this.state;
-    if (hasRefused(phase)) return this.refusedAnswer();
-    if (["PREPARED", "OWNER", "RUNNING"].includes(phase)) return this.preparedAnswer();
+    if (hasRefused(this.state.phase)) return this.refusedAnswer();
+    if (isPrepared(this.state.phase)) return this.preparedAnswer();
     this.preparing ??= this.exclusively(() => this.doPrepare(flows, digest));
     return this.preparing;
   }
@@ -229,11 +220,7 @@ class Runner implements DestinationRunner {
       const startedMs = performance.now();
       await faults.at("destination.do.verify");
       const verified = await orAborted(side.verified(), this.ended.signal);
-      if (verified !== digest) {
-        throw new UmsError("ERR_MANIFEST_MISMATCH", "what arrived is not what the source sent", {
-          details: { expected: digest, got: verified },
-        });
-      }
+      checkDigest(digest, verified);
       await this.dispatch({ type: "verified", digest });
       this.timing("verify", startedMs);
       await this.dispatch({ type: "restore" });
@@ -242,9 +229,7 @@ class Runner implements DestinationRunner {
       const restoreMs = performance.now();
       await side.restore(flows);
       this.timing("restore", restoreMs);
-      if (!(await side.isHeld())) {
-        throw new UmsError("ERR_CRIU_RESTORE_FAILED", "the restored service is not held frozen");
-      }
+      checkHeld(await side.isHeld());
       await this.dispatch({ type: "held" });
     } catch (thrown) {
       await this.refuse(thrown);

@@ -74,6 +74,11 @@ export function isReceiving(phase: DestinationPhase): boolean {
   return undecided.has(phase);
 }
 
+/** True where the restored service is here, held or running. */
+export function isPrepared(phase: DestinationPhase): boolean {
+  return phase === "PREPARED" || phase === "OWNER" || phase === "RUNNING";
+}
+
 /** True where this side has given its word never to run the migration's epoch. */
 export function hasRefused(phase: DestinationPhase): boolean {
   return phase === "REFUSED" || phase === "DISCARDED";

@@ -1,4 +1,6 @@
 /** A reservation's time limit: it ends when the source has shown no sign of life for so long. */
+import { UmsError } from "../errors.js";
+
 export interface Lease {
   start(): void;
   /** A sign of life. Nothing when the lease has ended or was never started. */
@@ -9,8 +11,17 @@ export interface Lease {
   end(): void;
 }
 
-/** @param onExpired called once, if the lease is neither renewed nor ended for `leaseMs` */
-export function createLease(leaseMs: number, onExpired: () => void): Lease {
+/** Ten minutes: longer than any pause of a healthy source. */
+const defaultLeaseMs = 10 * 60_000;
+
+/**
+ * @param leaseMs default 10 min
+ * @param onExpired called once, with the reason, if the lease is neither renewed nor ended for so long
+ */
+export function createLease(
+  leaseMs = defaultLeaseMs,
+  onExpired: (reason: UmsError) => void,
+): Lease {
   let isActive = false;
   let holders = 0;
   let timer: NodeJS.Timeout | undefined;
@@ -20,7 +31,8 @@ export function createLease(leaseMs: number, onExpired: () => void): Lease {
     if (!isActive || holders > 0) return;
     timer = setTimeout(() => {
       isActive = false;
-      onExpired();
+      const message = `nothing was heard of the source for ${leaseMs} ms`;
+      onExpired(new UmsError("ERR_DEADLINE", message));
     }, leaseMs);
     timer.unref();
   }

@@ -42,7 +42,8 @@ export async function listMarkedFlows(address: string, mark: number): Promise<Fl
  */
 export function parseConntrack(table: string, address: string, exceptMark?: number): Flow[] {
   const lines = table.split("\n");
-  const kept = exceptMark === undefined ? lines : lines.filter((line) => !isMarked(line, exceptMark));
+  const kept =
+    exceptMark === undefined ? lines : lines.filter((line) => !isMarked(line, exceptMark));
   return kept.flatMap((line) => parseLine(line, address) ?? []);
 }
 

@@ -3,21 +3,15 @@
  * operators. The rest of the supervisor sees the service come and go through `onOwned` and the
  * nested service's planned departure.
  */
-import { existsSync } from "node:fs";
-import { networkInterfaces } from "node:os";
 import { join } from "node:path";
 import { createContainerDestination } from "../approach/container/destination.js";
 import { probeFacts } from "../approach/container/facts.js";
 import { createContainerSource } from "../approach/container/source.js";
-import type { SourceSide, StreamKind } from "../approach/contract.js";
+import type { SourceSide } from "../approach/contract.js";
 import type { Config } from "../config.js";
 import type { Engine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
 import type { PlaceBoard } from "../frontman/place.js";
-import { authenticateBy, localOperator } from "../grpc/identity.js";
-import { createMigrationService, type DrainRelayOptions } from "../grpc/migration-service.js";
-import { createPeerService } from "../grpc/peer-service.js";
-import { type GrpcServer, listenLocal, listenNetwork } from "../grpc/server.js";
 import { poll } from "../lib/deadline.js";
 import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
@@ -37,13 +31,13 @@ import {
 import type { ServiceStatus } from "../migration/view.js";
 import type { NestedService } from "../nested/service.js";
 import { removePendingRestores } from "../oci/pending-restore.js";
-import { type IdentityStore, openIdentity } from "../peer/identity.js";
-import type { TokenOrder } from "../peer/token.js";
+import type { IdentityStore } from "../peer/identity.js";
 import type { Facts, MountSpec, ServiceSpec } from "../spec.js";
-import { type DataServer, listenData } from "../transfer/server.js";
 import { type Announcer, arrivalIn } from "./announce.js";
 import { type Authorisation, openAuthorisation } from "./authorisation.js";
+import { openIdentityIfThere, ownAddresses, withCertificates } from "./certificates.js";
 import type { DataPlane } from "./data-plane.js";
+import { openInterface } from "./migration-interface.js";
 import type { Ownership } from "./ownership.js";
 import { createPeerLinks, type PeerLinks } from "./peer-link.js";
 import { placeOf } from "./place.js";
@@ -51,9 +45,6 @@ import { createRelaying, type Relaying } from "./relaying.js";
 import type { SpecStore } from "./spec-store.js";
 import { describeStatus } from "./status.js";
 import { umsVersion } from "./version.js";
-
-/** Twin of the CLI's default. */
-export const localSocketPath = "/run/ums/ums.sock";
 
 export interface MigrationDeps {
   config: Config;
@@ -111,7 +102,7 @@ class OpenMigration implements Migration {
   private destination!: DestinationRunner;
   private spec: ServiceSpec | undefined;
   private askError: string | undefined;
-  private readonly servers: (GrpcServer | DataServer)[] = [];
+  private servers: { close(): Promise<void> }[] = [];
   private readonly links: PeerLinks | undefined;
   private readonly relaying: Relaying;
 
@@ -141,14 +132,14 @@ class OpenMigration implements Migration {
 
   async start(): Promise<void> {
     const { deps, facts } = this;
-    const { config, journal, ownership, service, engine, plane, log } = deps;
+    const { journal, ownership, service, engine, plane, log } = deps;
     this.spec = (await deps.store.read())?.spec;
     this.destination = createDestinationRunner(
       {
         journal,
         log,
         faults: deps.faults,
-        admit: async (arrival) => this.needAuthorisation().admit(arrival),
+        admit: async (arrival) => withCertificates(this.authorisation).admit(arrival),
         side: createContainerDestination({
           service,
           engine,
@@ -156,6 +147,7 @@ class OpenMigration implements Migration {
           openDataPlane: (spec) => plane.open(spec),
           dataPlane: () => plane.current(),
           ownMounts: deps.ownMounts,
+          grantedCapabilities: deps.config.UMS_CAP_ADD,
           isReturning: async (serviceId) => (await deps.store.read())?.spec.serviceId === serviceId,
           store: (spec) => this.keep(spec),
           runDir: join(deps.runDir, "receive"),
@@ -177,7 +169,7 @@ class OpenMigration implements Migration {
     await this.recover();
     this.announce();
     this.announcePlace(this.source?.state.phase);
-    await this.listen(config);
+    await this.listen();
   }
 
   hasLeft(): boolean {
@@ -243,7 +235,7 @@ class OpenMigration implements Migration {
         side,
         faults,
         ownPeerPort: config.UMS_PEER_PORT,
-        connect: (destination) => this.needLinks().connect(destination),
+        connect: (destination) => withCertificates(this.links).connect(destination),
         isDestinationAllowed: matcherOf(config.UMS_ALLOW_TO),
         onState: (next) => {
           this.announcePlace(next.phase);
@@ -304,67 +296,36 @@ class OpenMigration implements Migration {
     if (last?.role === "destination") await this.destination.recover();
   }
 
-  private async listen(config: Config): Promise<void> {
-    const { log, journal } = this.deps;
-    const operator = {
+  private async listen(): Promise<void> {
+    const { config, log, journal, plane } = this.deps;
+    const { destination, identity, authorisation } = this;
+    const doubt = createDoubtOrders({
       source: () => this.needSource(),
-      doubt: createDoubtOrders({
-        source: () => this.needSource(),
-        destination: this.destination,
-        journal,
-        identity: () => this.needIdentity().current(),
-        serviceId: () => this.spec?.serviceId,
-        log,
-      }),
-      isOurs: (name: string) => this.isOurs(name),
-      drainRelay: (options: DrainRelayOptions) => this.relaying.drain(options),
-      status: () => this.status(),
-      issueToken: async (order: TokenOrder) => this.needAuthorisation().issueToken(order),
-    };
-    this.servers.push(
-      await listenLocal(localSocketPath, {
-        migration: createMigrationService({ ...operator, authenticate: localOperator }),
-      }),
-    );
-    const { identity, authorisation } = this;
-    if (identity === undefined || authorisation === undefined) return;
-    const data = await listenData({
-      host: anyAddress(),
-      port: config.UMS_DATA_PORT,
-      tls: () => identity.current(),
-      authorize: ({ migrationId }, peer) => this.destination.checkSource(migrationId, peer.name),
-      onStream: ({ migrationId, kind, name }, stream, peer) =>
-        this.destination.accept(migrationId, kind as StreamKind, name, stream, peer.name),
-      // Streams that were opened in advance and not needed are cancelled at the end of every move.
-      onFailed: ({ code, message }, remote) =>
-        log[code === "ERR_CANCELLED" ? "debug" : "warn"]({ code, remote }, message),
+      destination,
+      journal,
+      identity: () => withCertificates(this.identity).current(),
+      serviceId: () => this.spec?.serviceId,
+      log,
     });
-    this.servers.push(data);
-    const authenticate = authenticateBy(identity);
-    const services = {
-      migration: createMigrationService({ ...operator, authenticate }),
-      peer: createPeerService({
-        authenticate,
-        destination: this.destination,
-        departure: (migrationId) => {
-          const record = journal.find("source", migrationId);
-          return record?.role === "source" ? record.state : undefined;
-        },
-        arrival: (migrationId) => {
-          const record = journal.find("destination", migrationId);
-          return record?.role === "destination" ? record.state : undefined;
-        },
-        dataPort: data.port,
-        resetFlows: (peerName) => this.deps.plane.resetFlows(peerName),
-        publicEndpoint: config.UMS_PUBLIC_ENDPOINT ?? "",
-      }),
-    };
-    const host = anyAddress() === "::" ? "[::]" : anyAddress();
-    const address = { host, port: config.UMS_PEER_PORT };
-    this.servers.push(
-      await listenNetwork(address, identity.current(), services, authorisation.roles),
-    );
-    log.info({ peerPort: config.UMS_PEER_PORT, dataPort: data.port }, "Migration Interface open");
+    this.servers = await openInterface({
+      config,
+      log,
+      journal,
+      destination,
+      operator: {
+        source: () => this.needSource(),
+        doubt,
+        isOurs: (name) => this.isOurs(name),
+        drainRelay: (options) => this.relaying.drain(options),
+        status: () => this.status(),
+        issueToken: async (order) => withCertificates(this.authorisation).issueToken(order),
+      },
+      resetFlows: (peerName) => plane.resetFlows(peerName),
+      network:
+        identity === undefined || authorisation === undefined
+          ? undefined
+          : { identity, authorisation },
+    });
   }
 
   status(): ServiceStatus {
@@ -385,7 +346,7 @@ class OpenMigration implements Migration {
 
   private openRelay() {
     const { destination, ref } = this.departure();
-    return this.needLinks().openRelay(destination, ref);
+    return withCertificates(this.links).openRelay(destination, ref);
   }
 
   private departure() {
@@ -399,7 +360,7 @@ class OpenMigration implements Migration {
 
   private async resetAtPeer(): Promise<number> {
     const { destination, ref } = this.departure();
-    const link = await this.needLinks().connect(destination);
+    const link = await withCertificates(this.links).connect(destination);
     try {
       return await link.peer.resetFlows(ref);
     } finally {
@@ -425,48 +386,4 @@ class OpenMigration implements Migration {
     }
     return this.source;
   }
-
-  private needLinks(): PeerLinks {
-    if (this.links === undefined) throw noCertificates();
-    return this.links;
-  }
-
-  private needAuthorisation(): Authorisation {
-    if (this.authorisation === undefined) throw noCertificates();
-    return this.authorisation;
-  }
-
-  private needIdentity(): IdentityStore {
-    if (this.identity === undefined) throw noCertificates();
-    return this.identity;
-  }
-}
-
-function noCertificates(): UmsError {
-  return new UmsError("ERR_PKI", "this outer container has no certificates", {
-    hint: "make them with `ums pki issue` and mount them at UMS_TLS_DIR",
-  });
-}
-
-function openIdentityIfThere(config: Config, log: Logger): IdentityStore | undefined {
-  try {
-    return openIdentity(config.UMS_TLS_DIR, {
-      onReloadFailed: (error) => log.error({ code: error.code }, error.message),
-    });
-  } catch (thrown) {
-    const error = UmsError.from(thrown);
-    log.warn({ code: error.code, reason: error.message }, "no migration over the network");
-    return undefined;
-  }
-}
-
-/** Both families, or IPv4 alone on a kernel that was started without IPv6 (ipv6.disable=1). */
-function anyAddress(): string {
-  return existsSync("/proc/net/if_inet6") ? "::" : "0.0.0.0";
-}
-
-function ownAddresses(): string[] {
-  return Object.values(networkInterfaces()).flatMap((addresses = []) =>
-    addresses.map(({ address }) => address),
-  );
 }

@@ -38,6 +38,6 @@ export async function replayAll({ source, destination }: Scene): Promise<void> {
 async function reserveAgain(peer: Peer, ref: Ref, source: Side): Promise<void> {
   const stored = JSON.parse(await readFile(source.path("/var/lib/ums/service.json"), "utf8"));
   const { spec } = stored as { spec: ServiceSpec };
-  const room = { memoryBytes: 1, diskBytes: 1, sourceAddress: ":9750" };
+  const room = { memoryBytes: 1, diskBytes: 1, sourceAddress: ":9750", token: "" };
   await peer.reserve(ref, { spec, facts: anyFacts, ...room });
 }

@@ -6,8 +6,10 @@ import { join } from "node:path";
 import { Readable } from "node:stream";
 import * as assert from "uvu/assert";
 import { createCheckpointReceiver } from "../../src/checkpoint/receive.js";
+import { grantsOf } from "../../src/checkpoint/vet/grants.js";
 import { within } from "../../src/lib/deadline.js";
 import { sendFiles } from "../../src/transfer/files.js";
+import { config, goodFiles } from "../lib/checkpoint-files.js";
 import { suite } from "../lib/suite.js";
 import { withDirectory } from "../lib/temporary.js";
 
@@ -30,11 +32,16 @@ async function receiveOne(imagesDir: string): Promise<void> {
     imagesDir,
     workDir: imagesDir,
     maxFilesBytes: 1024,
+    maxPagesBytes: undefined,
+    grants: grantsOf(config, "x64"),
     dumpTimeoutMs: 5_000,
   });
-  const files = [{ name: "core-1.img", readable: Readable.from([Buffer.from("core")]) }];
+  const files = Object.entries(goodFiles()).map(([name, content]) => ({
+    name,
+    readable: Readable.from([content]),
+  }));
   await Promise.all([receiver.acceptFiles(stream), sendFiles(source, files)]);
-  assert.is(await readFile(join(imagesDir, "core-1.img"), "utf8"), "core");
+  assert.equal(await readFile(join(imagesDir, "core-1.img")), goodFiles()["core-1.img"]);
   source.destroy();
   await within(2_000, "the end of the stream", closed);
   server.close();

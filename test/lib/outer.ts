@@ -150,7 +150,8 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
     publishAddress,
     async operate(outer, { name, role = "operator" } = { name: "operator" }) {
       const out = join(directory, `${role}-${name}`);
-      const issued = operators.get(out) ?? issueCertificate({ directory: authority, name, role, out });
+      const issued =
+        operators.get(out) ?? issueCertificate({ directory: authority, name, role, out });
       operators.set(out, issued);
       await issued;
       return connectRemote(outer.peerAddress, readIdentity(out));

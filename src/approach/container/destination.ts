@@ -1,15 +1,14 @@
 /** Container level, the end that receives the service. */
-import { mkdir, readdir, rm } from "node:fs/promises";
+import { mkdir, rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
 import { type CheckpointReceiver, createCheckpointReceiver } from "../../checkpoint/receive.js";
 import { grantsOf } from "../../checkpoint/vet/grants.js";
-import { criuError } from "../../criu/explain.js";
 import { restoreLog } from "../../criu/files.js";
 import { watched } from "../../criu/watchdog.js";
 import type { Engine } from "../../dockerd/engine.js";
 import { UmsError } from "../../errors.js";
-import { poll, within } from "../../lib/deadline.js";
+import { poll } from "../../lib/deadline.js";
 import { type Deferred, deferred } from "../../lib/deferred.js";
 import type { Logger } from "../../lib/log.js";
 import { type NestedPaths, nestedPaths } from "../../nested/paths.js";
@@ -22,7 +21,6 @@ import {
   createPendingRestore,
   openPendingRestore,
   type PendingRestore,
-  refusePendingRestores,
 } from "../../oci/pending-restore.js";
 import type { Facts, Flow, MountSpec, ServiceSpec } from "../../spec.js";
 import { presentLayers, receiveImage } from "../../sync/image-layers.js";
@@ -37,7 +35,9 @@ import {
 } from "../contract.js";
 import { availableBytes } from "./memory.js";
 import { remountOverlay } from "./remount.js";
+import { requireEmpty, requireGranted, requireRoom } from "./room.js";
 import { fileTrees } from "./trees.js";
+import { restoreError, untilWithdrawn } from "./withdraw.js";
 
 export interface ServiceDataPlane {
   hold: Hold;
@@ -56,6 +56,8 @@ export interface ContainerDestinationDeps {
   dataPlane(): ServiceDataPlane | undefined;
   /** What the orchestrator mounted into this outer container. */
   ownMounts: readonly MountSpec[];
+  /** Capabilities beyond the engine's default set that a service may have here. */
+  grantedCapabilities: readonly string[];
   /** Whether data at the mounts may be replaced: they are this service's own from an earlier stay. */
   isReturning(serviceId: string): Promise<boolean>;
   /** Keeps the spec as the service will live here. */
@@ -109,6 +111,7 @@ class ContainerDestination implements DestinationSide {
     // The pages and, from the restore on, the process beside them.
     requireRoom("memory", 2 * memoryBytes + overheadBytes, await availableBytes());
     requireRoom(`disk at ${dataRoot}`, diskBytes + overheadBytes, await freeBytes(dataRoot));
+    requireGranted(spec.security.addCapabilities, this.deps.grantedCapabilities);
     const mounts = spec.mounts.map((mount) => this.placeMount(mount));
     if (!(await this.deps.isReturning(spec.serviceId))) await requireEmpty(mounts);
     this.spec = { ...spec, mounts };
@@ -371,53 +374,5 @@ class ContainerDestination implements DestinationSide {
 
   private ownMount(destination: string): MountSpec | undefined {
     return this.deps.ownMounts.find((mount) => mount.destination === destination);
-  }
-}
-
-/** What the watchdog saw says more than the end of an endless log. */
-async function restoreError(log: string, cause: unknown): Promise<UmsError> {
-  const error = await criuError("ERR_CRIU_RESTORE_FAILED", "the restore", log, cause);
-  if (!(cause instanceof UmsError) || cause.code !== error.code) return error;
-  const { details } = error;
-  return new UmsError(cause.code, cause.message, { details, hint: cause.hint ?? "", cause });
-}
-
-/**
- * Makes every runtime fail that waits at a restore gate or comes to one, until `work`, which waits
- * for that, has ended: a runtime that has not opened its gate yet would not hear a single word.
- */
-async function untilWithdrawn<T>(work: Promise<T>, timeoutMs: number): Promise<T> {
-  let hasEnded = false;
-  const ending = work.finally(() => {
-    hasEnded = true;
-  });
-  const withdraw = async () => {
-    await refusePendingRestores();
-    return hasEnded;
-  };
-  const withdrawing = poll("withdrawing the restore", withdraw, { timeoutMs, intervalMs: 20 });
-  const [result] = await Promise.all([ending, withdrawing]);
-  return result;
-}
-
-function requireRoom(what: string, neededBytes: number, freeBytesNow: number): void {
-  if (neededBytes <= freeBytesNow) return;
-  const mib = (bytes: number) => Math.ceil(bytes / 1024 ** 2);
-  throw new UmsError(
-    "ERR_NO_ROOM",
-    `the destination has ${mib(freeBytesNow)} MiB of ${what}, ${mib(neededBytes)} are needed`,
-    { details: { neededBytes, freeBytes: freeBytesNow }, hint: "give the outer container more" },
-  );
-}
-
-/** Receiving replaces what is there, so data that is not known to be the service's own stays. */
-async function requireEmpty(mounts: readonly MountSpec[]): Promise<void> {
-  for (const { destination, origin, readOnly } of mounts) {
-    if (origin !== "outer" || readOnly) continue;
-    const names = (await readdir(destination)).filter((name) => name !== "lost+found");
-    if (names.length === 0) continue;
-    throw new UmsError("ERR_VOLUME_NOT_EMPTY", `the destination has data at ${destination}`, {
-      hint: "mount an empty volume there, or none: the service brings its own data",
-    });
   }
 }
