@@ -79,6 +79,8 @@ export interface DestinationRunner {
   takeOver(fence: Fence): Promise<void>;
   /** After a restart of the supervisor. */
   recover(): Promise<void>;
+  /** The outer container ends: a service that is not handed over yet is refused and discarded. */
+  stop(): Promise<void>;
   close(): void;
 }
 

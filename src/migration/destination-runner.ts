@@ -150,7 +150,7 @@ class Runner implements DestinationRunner {
     if (this.state.phase === "OWNER" || this.state.phase === "RUNNING") {
       await within(settleTimeoutMs, "the thaw of the service", this.settled());
     }
-    if (this.phaseNow() === "RUNNING") {
+    if (this.state.phase === "RUNNING") {
       const timingsMs = { ...this.timings, thaw: performance.now() - startedMs };
       return { digest, timingsMs };
     }
@@ -168,7 +168,7 @@ class Runner implements DestinationRunner {
       await checkFenced(() => deps.askSource(origin.source, origin.ref), this.listener(origin.ref));
     }
     await this.dispatch({ type: "fenced", fence });
-    if (hasRefused(this.phaseNow())) throw notPrepared(this.state);
+    if (hasRefused(this.state.phase)) throw notPrepared(this.state);
     await within(settleTimeoutMs, "the thaw of the service", this.settled());
   }
 
@@ -178,6 +178,11 @@ class Runner implements DestinationRunner {
     this.origin = originFrom(this.state, data);
     const treeHeld = this.state.phase === "PREPARED" && (await this.deps.side.isHeld());
     await this.dispatch({ type: "restarted", treeHeld });
+  }
+
+  async stop(): Promise<void> {
+    await this.refuse(new UmsError("ERR_CANCELLED", "the destination was asked to stop"));
+    await within(settleTimeoutMs, "the end of what was received", this.settled());
   }
 
   close(): void {
@@ -368,11 +373,6 @@ class Runner implements DestinationRunner {
     if (!this.isCurrent(ref)) throw unknownMigration(ref.migrationId);
     if (isReceiving(this.state.phase)) return;
     throw this.failure ?? unknownMigration(ref.migrationId);
-  }
-
-  /** The state as it is after a wait, which the compiler takes for the one before. */
-  private phaseNow(): DestinationState["phase"] {
-    return this.state.phase;
   }
 
   /** Resolves when all effects are done, those that came of others too. */

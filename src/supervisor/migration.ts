@@ -193,6 +193,10 @@ class OpenMigration implements Migration {
 
   async prepareStop(timeoutMs: number): Promise<void> {
     const { source } = this;
+    // Or it would be committed to, and end as soon as it has come.
+    await this.destination.stop().catch((error: unknown) => {
+      this.deps.log.warn({ err: error }, "what was received could not be discarded in time");
+    });
     if (source === undefined || !isBusy(source.state.phase)) return;
     if (isUndecided(source.state.phase)) {
       await source.cancel("the outer container was asked to stop");
