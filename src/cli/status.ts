@@ -1,8 +1,9 @@
 /** `ums ps`, `ums status`, `ums cancel`. */
 import type { Command } from "commander";
-import type { ServiceStatus } from "../migration/view.js";
+import type { ServiceStatus, TrafficStatus } from "../migration/view.js";
 import { addConnectionFlags, type ConnectionFlags, withSupervisor } from "./connection.js";
 
+type Status = ServiceStatus & TrafficStatus;
 type Flags = ConnectionFlags & { output: "text" | "json" };
 
 export function registerStatus(program: Command): void {
@@ -25,13 +26,13 @@ export function registerStatus(program: Command): void {
     });
 }
 
-async function show(flags: Flags, format: (status: ServiceStatus) => string): Promise<void> {
+async function show(flags: Flags, format: (status: Status) => string): Promise<void> {
   const status = await withSupervisor(flags, (client) => client.status());
   const isJson = flags.output === "json";
   process.stdout.write(isJson ? `${JSON.stringify(status)}\n` : format(status));
 }
 
-function table({ name, image, state, here, peer }: ServiceStatus): string {
+function table({ name, image, state, here, peer }: Status): string {
   const rows = [
     ["SERVICE", "IMAGE", "STATE", "HERE", "PEER"],
     [name || "-", image || "-", state, here, peer || "-"],
@@ -43,7 +44,7 @@ function table({ name, image, state, here, peer }: ServiceStatus): string {
     .join("");
 }
 
-function describe(status: ServiceStatus): string {
+function describe(status: Status): string {
   const { state, epoch, since, self, peer, peerName, fence, lastError, next } = status;
   const lines: [string, string][] = [
     ["service", `${status.name || "-"} ${status.serviceId}`.trim()],
@@ -54,7 +55,7 @@ function describe(status: ServiceStatus): string {
     ["this side", self || "-"],
     ["peer", `${peerName} ${peer}`.trim() || "-"],
     ["migration", status.migrationId || "-"],
-    ["relayed", `${status.relayedPackets} packets, ${status.relayedBytes} bytes`],
+    ["relay", relayLine(status)],
     ...(lastError === "" ? [] : [["last error", lastError] satisfies [string, string]]),
     ...(fence === "" ? [] : [["fenced by", fence] satisfies [string, string]]),
   ];
@@ -62,9 +63,17 @@ function describe(status: ServiceStatus): string {
   return `${facts}\n${status.explanation}\n${next === "" ? "" : `${next}\n`}`;
 }
 
-const owners: Record<ServiceStatus["owner"], string> = {
+const owners: Record<Status["owner"], string> = {
   here: "this side",
   peer: "the peer",
   undecided: "the peer decides; not known here",
   nobody: "-",
 };
+
+function relayLine({ relayPhase, relayedFlows, relayedPackets, relayedBytes, ...queue }: Status) {
+  const carried = `${relayedPackets} packets, ${relayedBytes} bytes`;
+  const flows = relayPhase === "none" ? "" : `${relayPhase}, ${relayedFlows} conversations, `;
+  const { droppedPackets, queuePackets } = queue;
+  const dropped = `${droppedPackets} packets dropped by a queue of ${queuePackets}`;
+  return `${flows}${carried}${droppedPackets === 0 ? "" : `, ${dropped}`}`;
+}

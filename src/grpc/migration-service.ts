@@ -11,7 +11,7 @@ import type {
 import type { DoubtOrders } from "../migration/doubt.js";
 import type { MigrationReport } from "../migration/report.js";
 import type { SourceRunner } from "../migration/source-runner.js";
-import type { ServiceStatus } from "../migration/view.js";
+import type { ServiceStatus, TrafficStatus } from "../migration/view.js";
 import { failureToWire } from "../peer/convert.js";
 import { toServiceError } from "../peer/grpc-status.js";
 import type { IssuedToken, TokenOrder } from "../peer/token.js";
@@ -23,6 +23,7 @@ export interface MigrationServiceDeps {
   /** @throws ERR_SERVICE_NOT_FOUND when no service is here */
   source(): SourceRunner;
   status(): ServiceStatus;
+  traffic(): Promise<TrafficStatus>;
   /** @throws ERR_SERVICE_NOT_FOUND when nothing is relayed from here */
   drainRelay(options: DrainRelayOptions): Promise<{ flows: number; resets: number }>;
   doubt: DoubtOrders;
@@ -49,8 +50,11 @@ export function createMigrationService(deps: MigrationServiceDeps): MigrationSer
   return {
     getStatus: unary(authenticate, async () => {
       const { epoch, relayedPackets, relayedBytes, ...status } = deps.status();
+      const { droppedPackets, ...traffic } = await deps.traffic();
       return {
         ...status,
+        ...traffic,
+        droppedPackets: BigInt(droppedPackets),
         epoch: BigInt(epoch),
         relayedPackets: BigInt(relayedPackets),
         relayedBytes: BigInt(relayedBytes),

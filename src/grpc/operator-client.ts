@@ -20,7 +20,7 @@ import {
   type Result,
 } from "../gen/ums/migration/v1/migration.js";
 import type { DoubtOutcome } from "../migration/doubt.js";
-import type { ProgressView, ResultView, ServiceStatus } from "../migration/view.js";
+import type { ProgressView, ResultView, ServiceStatus, TrafficStatus } from "../migration/view.js";
 import { failureFromWire } from "../peer/convert.js";
 import { fromServiceError } from "../peer/grpc-status.js";
 import type { IssuedToken, TokenOrder } from "../peer/token.js";
@@ -41,7 +41,7 @@ export interface MigrateOrder {
 
 /** Every call throws the supervisor's own error, or ERR_PEER_*, ERR_DEADLINE. */
 export interface OperatorClient {
-  status(): Promise<ServiceStatus>;
+  status(): Promise<ServiceStatus & TrafficStatus>;
   /** Resolves with the outcome, a failed one too. */
   migrate(order: MigrateOrder, onProgress: (progress: ProgressView) => void): Promise<ResultView>;
   /** Empty: the migration under way. Returns its id. */
@@ -177,7 +177,7 @@ function migrate(
   });
 }
 
-function statusFromWire(wire: GetStatusResponse): ServiceStatus {
+function statusFromWire(wire: GetStatusResponse): ServiceStatus & TrafficStatus {
   const { here, owner } = wire;
   return {
     ...wire,
@@ -186,6 +186,7 @@ function statusFromWire(wire: GetStatusResponse): ServiceStatus {
     epoch: Number(wire.epoch),
     relayedPackets: Number(wire.relayedPackets),
     relayedBytes: Number(wire.relayedBytes),
+    droppedPackets: Number(wire.droppedPackets),
   };
 }
 

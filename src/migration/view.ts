@@ -33,6 +33,17 @@ export interface ServiceStatus {
   relayedBytes: number;
 }
 
+/** What is said beside {@link ServiceStatus} about the traffic of a service. */
+export interface TrafficStatus {
+  /** `open`, `draining`, `drained`; `none` where the service has not left. */
+  relayPhase: string;
+  /** Conversations that are relayed now. */
+  relayedFlows: number;
+  /** Packets that wait for a frozen service at most, and that were dropped beyond that. */
+  queuePackets: number;
+  droppedPackets: number;
+}
+
 export interface ProgressView {
   migrationId: string;
   phase: string;

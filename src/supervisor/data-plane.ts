@@ -27,6 +27,8 @@ export interface DataPlane {
   resetFlows(peerName: string): Promise<number>;
   /** Packets and bytes relayed so far, both ways. */
   relayed(): { packets: number; bytes: number };
+  /** Of the hold's queue; zeros while there is none. */
+  queue(): { queuePackets: number; droppedPackets: number };
   close(): Promise<void>;
 }
 
@@ -86,6 +88,7 @@ export function createDataPlane(deps: DataPlaneDeps): DataPlane {
       return await resetFlows(container.State.Pid, flows);
     },
     inletMark: (peerName) => inlets.get(peerName)?.mark,
+    queue: () => hold?.stats() ?? { queuePackets: 0, droppedPackets: 0 },
     relayed() {
       const stats = hold?.stats();
       return {

@@ -30,6 +30,7 @@ import { openSpecStore } from "./spec-store.js";
 import { doubtSeconds } from "./status.js";
 import { openStdio } from "./stdio.js";
 import { readSurroundings, type Surroundings } from "./surroundings.js";
+import { registerTrafficMetrics } from "./traffic-metrics.js";
 
 const runDir = "/run/ums";
 const dataRoot = "/var/lib/docker";
@@ -221,6 +222,7 @@ async function superviseService(
   );
   boot.onClose("Migration Interface", () => migration.close());
   opened.migration = migration;
+  registerTrafficMetrics(http.registry, () => migration.traffic());
   addDoubtMetrics(
     http.registry,
     () => doubtSeconds(migration.status(), Date.now()),

@@ -28,7 +28,7 @@ import {
   isUndecided,
   type SourceState,
 } from "../migration/source-state.js";
-import type { ServiceStatus } from "../migration/view.js";
+import type { ServiceStatus, TrafficStatus } from "../migration/view.js";
 import type { NestedService } from "../nested/service.js";
 import { removePendingRestores } from "../oci/pending-restore.js";
 import type { IdentityStore } from "../peer/identity.js";
@@ -78,6 +78,7 @@ export interface Migration {
   /** Name of the service that is or was here; empty while there was none. */
   serviceName(): string;
   status(): ServiceStatus;
+  traffic(): Promise<TrafficStatus>;
   /**
    * Before the service is asked to stop: a migration that is not committed is aborted and the
    * service thawed; one that is committed is given `timeoutMs` to be confirmed.
@@ -115,6 +116,7 @@ class OpenMigration implements Migration {
     const { log, plane } = deps;
     this.relaying = createRelaying({
       hold: () => plane.hold(),
+      queue: () => plane.queue(),
       open: () => this.openRelay(),
       resetAtPeer: () => this.resetAtPeer(),
       serviceAddress: () => this.spec?.network.address,
@@ -322,6 +324,7 @@ class OpenMigration implements Migration {
         isOurs: (name) => this.isOurs(name),
         drainRelay: (options) => this.relaying.drain(options),
         status: () => this.status(),
+        traffic: () => this.traffic(),
         issueToken: async (order) => withCertificates(this.authorisation).issueToken(order),
       },
       resetFlows: (peerName) => plane.resetFlows(peerName),
@@ -346,6 +349,10 @@ class OpenMigration implements Migration {
       announced: this.deps.announcer.states(),
       whyFronting: this.deps.whyFronting(),
     });
+  }
+
+  traffic(): Promise<TrafficStatus> {
+    return this.relaying.traffic();
   }
 
   private openRelay() {

@@ -8,11 +8,14 @@ import { UmsError } from "../errors.js";
 import type { DrainRelayOptions } from "../grpc/migration-service.js";
 import { isNotFound, writeFileDurably } from "../lib/files.js";
 import type { Logger } from "../lib/log.js";
+import type { TrafficStatus } from "../migration/view.js";
 import { listFlows } from "../network/flows.js";
 import type { Hold } from "../network/hold.js";
 
 export interface RelayingDeps {
   hold(): Hold;
+  /** Of the hold; zeros while there is none. */
+  queue(): { queuePackets: number; droppedPackets: number };
   /** Opens a further relay stream to where the service is. */
   open(): Promise<Duplex>;
   /** Asks the peer that has the service to reset what this side relays; answers how many. */
@@ -30,17 +33,10 @@ export interface Relaying {
   resume(): Promise<boolean>;
   /** @throws ERR_SERVICE_NOT_FOUND when no service has left from here */
   drain(options: DrainRelayOptions): Promise<{ flows: number; resets: number }>;
-  view(): Promise<RelayView>;
+  traffic(): Promise<TrafficStatus>;
   /** The service has come back. */
   forget(): Promise<void>;
   close(): void;
-}
-
-export interface RelayView {
-  /** `open`, `draining`, `drained`; `none` where the service has not left. */
-  phase: string;
-  /** Conversations that are relayed now. */
-  flows: number;
 }
 
 export function createRelaying(deps: RelayingDeps): Relaying {
@@ -72,9 +68,11 @@ export function createRelaying(deps: RelayingDeps): Relaying {
       await drain.begin(deadlineMs);
       return { flows, resets: isReset ? await deps.resetAtPeer() : 0 };
     },
-    async view() {
-      if (!deps.hasLeft()) return { phase: "none", flows: 0 };
-      return { phase: drain.phase, flows: await countFlows() };
+    async traffic() {
+      const { queuePackets, droppedPackets } = deps.queue();
+      const queue = { queuePackets, droppedPackets };
+      if (!deps.hasLeft()) return { relayPhase: "none", relayedFlows: 0, ...queue };
+      return { relayPhase: drain.phase, relayedFlows: await countFlows(), ...queue };
     },
     forget: async () => {
       keeper.close();

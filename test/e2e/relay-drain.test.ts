@@ -71,9 +71,14 @@ test("resets idle connections at once where that is asked for", async () => {
   client.close();
 });
 
-/** The kernel's set says that nothing for the service passes any more. */
+/** By its own word, and by the kernel's set: nothing for the service passes any more. */
 async function isDrained(outer: OuterContainer): Promise<void> {
   const drained = () => outer.exec("nft", "list", "set", "ip", "ums", "drained");
+  const phase = async () => JSON.parse((await outer.ums("status", "--output", "json")).stdout);
+  await poll("the drain", async () => (await phase()).relayPhase === "drained", {
+    timeoutMs: 30_000,
+    intervalMs: 500,
+  });
   await poll("the end of the relay", async () => /elements/.test((await drained()).stdout), {
     timeoutMs: 30_000,
     intervalMs: 200,

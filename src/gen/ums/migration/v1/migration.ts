@@ -67,6 +67,13 @@ export interface GetStatusResponse {
   inDoubt: boolean;
   /** Who ended a doubt by `--fenced`, and when; empty when nobody did. */
   fence: string;
+  /** Of the relay to where the service went: `open`, `draining`, `drained`; `none` where it has not left. */
+  relayPhase: string;
+  /** Conversations that are relayed now. */
+  relayedFlows: number;
+  /** How many packets wait for a frozen service at most, and how many were dropped beyond that. */
+  queuePackets: number;
+  droppedPackets: bigint;
 }
 
 export interface MigrateRequest {
@@ -266,6 +273,10 @@ function createBaseGetStatusResponse(): GetStatusResponse {
     next: "",
     inDoubt: false,
     fence: "",
+    relayPhase: "",
+    relayedFlows: 0,
+    queuePackets: 0,
+    droppedPackets: 0n,
   };
 }
 
@@ -336,6 +347,21 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
     }
     if (message.fence !== "") {
       writer.uint32(154).string(message.fence);
+    }
+    if (message.relayPhase !== "") {
+      writer.uint32(162).string(message.relayPhase);
+    }
+    if (message.relayedFlows !== 0) {
+      writer.uint32(168).uint32(message.relayedFlows);
+    }
+    if (message.queuePackets !== 0) {
+      writer.uint32(176).uint32(message.queuePackets);
+    }
+    if (message.droppedPackets !== 0n) {
+      if (BigInt.asUintN(64, message.droppedPackets) !== message.droppedPackets) {
+        throw new globalThis.Error("value provided for field message.droppedPackets of type uint64 too large");
+      }
+      writer.uint32(184).uint64(message.droppedPackets);
     }
     return writer;
   },
@@ -503,6 +529,38 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             }
 
             message.fence = reader.string();
+            continue;
+          }
+          case 20: {
+            if (tag !== 162) {
+              break;
+            }
+
+            message.relayPhase = reader.string();
+            continue;
+          }
+          case 21: {
+            if (tag !== 168) {
+              break;
+            }
+
+            message.relayedFlows = reader.uint32();
+            continue;
+          }
+          case 22: {
+            if (tag !== 176) {
+              break;
+            }
+
+            message.queuePackets = reader.uint32();
+            continue;
+          }
+          case 23: {
+            if (tag !== 184) {
+              break;
+            }
+
+            message.droppedPackets = reader.uint64() as bigint;
             continue;
           }
         }
