@@ -328,7 +328,7 @@ export class SourceAttempt {
         const link = await this.connect();
         return link.openStream(reservation.dataPort, { migrationId, kind, name }, signal);
       },
-      peerName: () => this.link?.peerName?.(),
+      peerName: () => this.link?.peerName(),
       onBytes: (bytes) => report.sent(bytes),
       onTiming: (step, ms) => report.timing(step, ms),
     };

@@ -56,7 +56,11 @@ serveAgent({
   inletStats: (index: number) => inlets.get(index)?.stats(),
   inletFlows: (index: number) => countFlows(inlets.get(index)?.mark ?? -1),
   closeInlet: (index: number) => inlets.get(index)?.close(),
-  listFlows: () => listFlows(serviceAddress),
+  listFlows: (exceptInlet?: number) =>
+    listFlows(
+      serviceAddress,
+      exceptInlet === undefined ? undefined : inlets.get(exceptInlet)?.mark,
+    ),
   cpuMs: () => {
     const { user, system } = process.cpuUsage();
     return (user + system) / 1_000;

@@ -32,6 +32,16 @@ conntrack v1.4.7 (conntrack-tools): 5 flow entries have been shown.
   assert.equal(parseConntrack(table, address), []);
 });
 
+test("leave out what has come by one tunnel", () => {
+  const flow = (port: number, mark: number) =>
+    `tcp      6 300 ESTABLISHED src=10.88.0.1 dst=10.209.0.2 sport=${port} dport=80 src=10.209.0.2 dst=10.88.0.1 sport=80 dport=${port} [ASSURED] mark=${mark} use=1`;
+  const table = [flow(5001, 19), flow(5002, 1), flow(5003, 0)].join("\n");
+  const ports = (exceptMark?: number) =>
+    parseConntrack(table, address, exceptMark).map(({ remotePort }) => remotePort);
+  assert.equal(ports(), [5001, 5002, 5003]);
+  assert.equal(ports(1), [5001, 5003]);
+});
+
 test("keep a connection that one side has begun to close", () => {
   const line =
     "tcp      6 60 CLOSE_WAIT src=10.88.0.1 dst=10.88.0.2 sport=5001 dport=80 src=10.209.0.2 dst=10.88.0.1 sport=80 dport=5001 [ASSURED] mark=0 use=1";
