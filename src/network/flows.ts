@@ -1,4 +1,7 @@
-/** The service's conversations, from the kernel's connection tracking (man 8 conntrack). */
+/**
+ * The service's conversations, from the kernel's connection tracking (man 8 conntrack) and, for those
+ * that nobody has said anything in since the service came, from what it brought (flow_marks).
+ */
 import { run } from "../lib/exec.js";
 import type { Flow, Protocol } from "./ruleset.js";
 
@@ -13,15 +16,39 @@ const maxTableBytes = 64 * 1024 * 1024;
  */
 export async function listFlows(address: string, exceptMark?: number): Promise<Flow[]> {
   const flows = new Map<string, Flow>();
+  const add = (flow: Flow) => flows.set(Object.values(flow).join(" "), flow);
+  for (const flow of parseFlowMarks(await flowMarks(), exceptMark)) add(flow);
   // A conversation the service began has its address in the original direction, one that came to
   // it through a published port only in the reply direction.
   for (const direction of ["--orig-src", "--reply-src"]) {
     const table = await conntrack([direction, address]);
-    for (const flow of parseConntrack(table, address, exceptMark)) {
-      flows.set(Object.values(flow).join(" "), flow);
-    }
+    for (const flow of parseConntrack(table, address, exceptMark)) add(flow);
   }
   return [...flows.values()];
+}
+
+/**
+ * Reads `nft -j list map` of flow_marks: elements are pairs of a key, whose parts are protocol, remote
+ * address and port and the service's port, and a mark.
+ */
+export function parseFlowMarks(json: string, exceptMark?: number): Flow[] {
+  const { nftables } = JSON.parse(json) as { nftables: { map?: { elem?: FlowMark[] } }[] };
+  const elements = nftables.flatMap(({ map }) => map?.elem ?? []);
+  return elements
+    .filter(([, mark]) => mark !== exceptMark)
+    .map(([{ concat }]) => {
+      const [protocol, remoteAddress, remotePort, servicePort] = concat;
+      return { protocol, remoteAddress, remotePort, servicePort };
+    });
+}
+
+type FlowMark = [{ concat: [Protocol, string, number, number] }, number];
+
+async function flowMarks(): Promise<string> {
+  const { stdout } = await run(["nft", "-j", "list", "map", "ip", "ums", "flow_marks"], {
+    maxOutputBytes: maxTableBytes,
+  });
+  return stdout;
 }
 
 /** How many conversations carry `mark`: those that still need an inlet. @throws ERR_COMMAND_FAILED */

@@ -165,8 +165,6 @@ function rawRules({ network: { address, bridge } }: Ruleset): string[] {
 /** Connections that come in by an inlet are marked, and their answers routed back by the mark. */
 function answerRules({ network: { address, bridge }, inlets }: Ruleset): string[] {
   return [
-    // The peer may answer by the tunnel, not begin anything in this machine's network.
-    `iifname ${hold} ip daddr != ${address} ct state { new, invalid } drop`,
     // Also a flow that came by another tunnel before: the service has been away and back since.
     ...inlets.map(
       ({ device, mark }) =>
@@ -178,11 +176,19 @@ function answerRules({ network: { address, bridge }, inlets }: Ruleset): string[
       `delete @flow_marks { ${flowToService} : ${holdMark} }`,
     // Only flows that are new here: a service that came home has flows known to this conntrack,
     // and their answers leave by the front door.
-    `iifname "${bridge}" ip saddr ${address} ct state new ct mark 0 ${portProtocols} ` +
+    `iifname { "${bridge}", ${hold} } ip saddr ${address} ct state new ct mark 0 ${portProtocols} ` +
       `ct mark set ${flowFromService} map @flow_marks`,
+    // The peer may answer by the tunnel, not begin anything in this machine's network.
+    `iifname ${hold} ip daddr != ${address} ct state invalid drop`,
+    `iifname ${hold} ip daddr != ${address} ct state new ct mark 0 drop`,
     // A flow known from an earlier stay answers by the tunnel it has now.
     `iifname "${bridge}" ip saddr ${address} ct mark ${inletMarks} ${portProtocols} ` +
       `ct mark set ${flowFromService} map @flow_marks`,
+    // In the middle of a connection of which nothing is known here: by the front door it would reach
+    // the client as someone else's, and the client's refusal would end the connection. Once the
+    // client says something its way is known again.
+    `iifname "${bridge}" ip saddr ${address} ct state new ct mark 0 meta l4proto tcp ` +
+      "tcp flags & (syn | ack) == ack drop",
     // From the service here, or from where it went on to.
     `iifname { "${bridge}", ${hold} } ip saddr ${address} ct mark ${inletMarks} ` +
       "meta mark set ct mark",

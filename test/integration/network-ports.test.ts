@@ -113,6 +113,15 @@ test("a connection that has its way by the place it goes back to keeps that way"
   await exchange("five", "b", 4);
 });
 
+test("a silent connection is still known at the second place where nobody spoke on it", async () => {
+  await connect("six", "b", 5006);
+  await exchange("six", "b");
+  await migrate("b", "a");
+  await migrate("a", "c");
+  await site("c").service.call("push", "news");
+  assert.is((await client.call<string[]>("lines", "six", 2))[1], "c news");
+});
+
 test.run();
 
 async function connect(id: string, to: string, localPort: number): Promise<void> {

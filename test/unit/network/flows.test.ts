@@ -1,5 +1,5 @@
 import * as assert from "uvu/assert";
-import { parseConntrack } from "../../../src/network/flows.js";
+import { parseConntrack, parseFlowMarks } from "../../../src/network/flows.js";
 import { suite } from "../../lib/suite.js";
 
 const test = suite("flows from conntrack");
@@ -40,6 +40,21 @@ test("leave out what has come by one tunnel", () => {
     parseConntrack(table, address, exceptMark).map(({ remotePort }) => remotePort);
   assert.equal(ports(), [5001, 5002, 5003]);
   assert.equal(ports(1), [5001, 5003]);
+});
+
+test("come from what the service has brought, too", () => {
+  const elem = [
+    [{ concat: ["tcp", "10.88.0.1", 5001, 80] }, 18],
+    [{ concat: ["udp", "10.88.0.1", 5002, 53] }, 1],
+  ];
+  const json = JSON.stringify({
+    nftables: [{ metainfo: {} }, { map: { name: "flow_marks", elem } }],
+  });
+  assert.is(parseFlowMarks(json).length, 2);
+  assert.equal(parseFlowMarks(json, 18), [
+    { protocol: "udp", remoteAddress: "10.88.0.1", remotePort: 5002, servicePort: 53 },
+  ]);
+  assert.equal(parseFlowMarks(JSON.stringify({ nftables: [{ map: {} }] })), []);
 });
 
 test("keep a connection that one side has begun to close", () => {
