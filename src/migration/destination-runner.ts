@@ -48,7 +48,7 @@ import type { Fence } from "./fence.js";
 import { createLease, type Lease } from "./lease.js";
 import { journalDataOf, type Origin, originFrom } from "./origin.js";
 import { findRoom } from "./room.js";
-import { orAborted, untilDone } from "./waits.js";
+import { orAborted, untilDone, untilGivenUp } from "./waits.js";
 
 /** Below the source's own deadline of a call, so that it is told rather than left alone. */
 const settleTimeoutMs = 10_000;
@@ -328,11 +328,13 @@ class Runner implements DestinationRunner {
       }
       case "discard":
         await this.work;
-        await faults.at("destination.do.discard");
-        await side.discard().catch((error: unknown) => {
-          log.error({ err: error }, "what was received could not be deleted");
-        });
+        return untilGivenUp("what was received could not be deleted", () => this.discard(), repeat);
     }
+  }
+
+  private async discard(): Promise<void> {
+    await this.deps.faults.at("destination.do.discard");
+    await this.deps.side.discard();
   }
 
   /** While PREPARED nothing here decides: the source is asked until it says what it did. */

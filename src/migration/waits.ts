@@ -5,6 +5,8 @@ import { sleep } from "../lib/deadline.js";
 import type { Logger } from "../lib/log.js";
 
 const localBackoff = { initialMs: 20, maxMs: 2_000 };
+/** About 12 s. */
+const maxAttempts = 13;
 
 /**
  * Repeats `work`, something on this machine, until it succeeds; logs `complaint` at each failure.
@@ -24,6 +26,26 @@ export async function untilDone(
       await sleep(backoffMs(attempt, localBackoff), signal);
     }
   }
+}
+
+/**
+ * As {@link untilDone}, for what may stay undone: an engine that was away is back in seconds, and
+ * what can never be deleted must not block what comes after.
+ */
+export async function untilGivenUp(
+  complaint: string,
+  work: () => Promise<void>,
+  options: { log: Logger; signal: AbortSignal },
+): Promise<void> {
+  let attempts = 0;
+  const limited = async () => {
+    attempts += 1;
+    await work().catch((error: unknown) => {
+      if (attempts < maxAttempts) throw error;
+      options.log.error({ err: error, attempts }, `${complaint}: given up`);
+    });
+  };
+  await untilDone(complaint, limited, options);
 }
 
 /**

@@ -37,8 +37,11 @@ export interface Cell {
   code?: string;
   /** An established connection of a client cannot outlive this fault. */
   breaksConnection?: boolean;
-  /** An outer container was started again: what it makes anew only when needed may be missing. */
-  isRestarted?: boolean;
+  /**
+   * What a side makes only when it is needed may be missing: its outer container was started again,
+   * or it could not make it.
+   */
+  mayLack?: boolean;
   /** How often the service may begin anew: its outer container was ended while it ran there. */
   restarts?: number;
   /** A pair of its own with these options, removed afterwards. */

@@ -95,8 +95,8 @@ export async function runCell(cell: Cell, pair: Pair, healthy: Healthy): Promise
     }
     if (outcome === "moved") pair.swap();
     await check("journal", () => journalProblems(pair, seqs));
-    const isRestarted = cell.isRestarted === true;
-    await check("left over", () => leftovers(pair, healthy, isRestarted));
+    const mayLack = cell.mayLack === true;
+    await check("left over", () => leftovers(pair, healthy, mayLack));
     await check("service", () => serviceProblems(cell, pair, client));
     await check("finish", async () => {
       if (cell.finish === undefined) return [];
@@ -185,7 +185,7 @@ async function journalProblems(pair: Pair, before: Map<Side, number>): Promise<s
 }
 
 /** Exactly one copy runs, none is frozen, and nothing is there that a healthy side has not. */
-async function leftovers(pair: Pair, healthy: Healthy, isRestarted: boolean): Promise<string[]> {
+async function leftovers(pair: Pair, healthy: Healthy, mayLack: boolean): Promise<string[]> {
   let found: string[] = [];
   const look = async () => {
     found = ["the look failed"];
@@ -200,7 +200,7 @@ async function leftovers(pair: Pair, healthy: Healthy, isRestarted: boolean): Pr
       ...(owner.running === 1 ? [] : ["the owner does not run it"]),
       ...findLeftovers(owner, healthy.owner).map((line) => `owner has ${line}`),
       ...findLeftovers(away, healthy.away).map((line) => `other has ${line}`),
-    ].filter((line) => !(isRestarted && line.includes(" has less: ")));
+    ].filter((line) => !(mayLack && line.includes(" has less: ")));
     return found.length === 0;
   };
   await poll("nothing left over", look, { timeoutMs: tidyTimeoutMs, intervalMs: 250 }).catch(

@@ -137,8 +137,8 @@ export class Side {
     const [ip, port] = from.split(":");
     const lines = [
       "add table inet ums_test",
-      "add chain inet ums_test redirect { type nat hook output priority -100; }",
-      `add rule inet ums_test redirect ip daddr ${ip} tcp dport ${port} dnat ip to ${to}`,
+      "add chain inet ums_test away { type nat hook output priority -100; }",
+      `add rule inet ums_test away ip daddr ${ip} tcp dport ${port} dnat ip to ${to}`,
     ];
     await this.enter(["nft", "-f", "-"], `${lines.join("\n")}\n`);
   }

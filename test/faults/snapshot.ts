@@ -69,6 +69,7 @@ function processes(lines: readonly string[]): string[] {
     .map((line) => line.split(" ").slice(2).join(" "))
     .map((command) => command.trim())
     .filter((command) => command !== "" && !ownProcesses.test(command))
+    .map((command) => command.replace(/^counter .*/, "counter"))
     .map((command) => `process ${/^\/usr\/bin\/containerd-shim/.test(command) ? "shim" : command}`);
 }
 
@@ -111,7 +112,7 @@ function sockets(lines: readonly string[], peer: string): string[] {
     );
 }
 
-/** The rules without counters, addresses of this side, what clients made of them, and inlets. */
+/** The rules without counters, the engine's last "return", addresses of this side, what clients made of them, and inlets. */
 function rules(lines: readonly string[]): string[] {
   const text = ofKind(lines, "nft")
     .map((line) => line.slice(4))
@@ -127,7 +128,7 @@ function rules(lines: readonly string[]): string[] {
   return text
     .split("\n")
     .map((line) => line.trim())
-    .filter((line) => !/^$|elements = FLOWS|iifname "ums-in\d+"|^[{}]$/.test(line))
+    .filter((line) => !/^$|elements = FLOWS|iifname "ums-in\d+"|^[{}]$|^counter return$/.test(line))
     .map((line) => `nft ${line}`);
 }
 

@@ -39,7 +39,7 @@ const common = {
   category: "outer",
   boundMs: 120_000,
   breaksConnection: true,
-  isRestarted: true,
+  mayLack: true,
 } as const;
 
 const killed: Cell[] = [...ofSource, ...ofDestination].map((state) => ({
@@ -65,7 +65,11 @@ const terminated: Cell[] = [...ofSource, ...ofDestination]
       const side = scene.side(on);
       await side.reached(point);
       const stopping = side.docker("stop", "--time", "30");
-      await side.release(point);
+      // The abort is recorded while the point waits; the thaw comes after it. A destination ends.
+      if (on === "source") {
+        await side.whenPhase("ABORTED");
+        await side.release(point);
+      }
       await stopping;
       await start(scene, on);
     },

@@ -1,9 +1,9 @@
 /** CRIU, the inner engine and its helpers fail, hang or die. */
-import { readdir, rm, truncate, writeFile } from "node:fs/promises";
+import { readdir, readFile, rm, truncate, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import { poll, sleep } from "../../../src/lib/deadline.js";
 import type { Cell, Role, Scene } from "../cell.js";
-import type { Side } from "../side.js";
+import { faultDirectory, type Side } from "../side.js";
 import { pausedAt } from "./paused.js";
 
 const budgetMs = 8_000;
@@ -32,50 +32,61 @@ const restores: Cell[] = [
 /** A dump long enough to be caught in the middle. */
 const large = { args: ["counter", "256", "20"] };
 
-const signalled = (
+/** CRIU stops a moment after it has begun; then `happens`. */
+const stopped = (
   fault: string,
   on: Role,
-  word: string,
-  then: (scene: Scene, pid: number) => Promise<void>,
+  happens: (scene: Scene, signal: (name: string) => Promise<void>) => Promise<void>,
 ): Cell => ({
   category: "criu",
   fault,
-  state: on === "source" ? "dump" : "restore",
+  state: on === "source" ? "in the dump" : "in the restore",
   expect: "aborted",
-  boundMs: 120_000,
   pair: large,
   budgetMs,
+  before: ({ side }) => stopCriu(side(on)),
   async act(scene) {
-    const find = async () => (await scene.side(on).pidsOf(word))[0];
-    const pid = await poll(`${word} of the ${on}`, find, { timeoutMs: 60_000, intervalMs: 5 });
-    process.kill(pid, "SIGSTOP");
-    await then(scene, pid);
+    const side = scene.side(on);
+    await side.reached("criu");
+    const pid = await readFile(side.path(`${faultDirectory}/criu.reached`), "utf8");
+    await happens(scene, async (name) => {
+      await side.enter(["sh", "-c", `kill -${name} ${Number(pid)}`]);
+    });
   },
 });
 
-const processes: Cell[] = [
-  signalled("CRIU killed", "source", "criu swrk", async (_, pid) => {
-    process.kill(pid, "SIGKILL");
-  }),
-  signalled("CRIU hangs for 15 s", "source", "criu swrk", async (_, pid) => {
+const processes: Cell[] = (["source", "destination"] as const).flatMap((on) => [
+  stopped("CRIU killed", on, (_, signal) => signal("KILL")),
+  stopped("CRIU hangs for 15 s", on, async (_, signal) => {
     await sleep(15_000);
-    process.kill(pid, "SIGCONT");
+    await signal("CONT");
   }),
-  signalled("the supervisor killed under CRIU", "source", "criu swrk", async (scene, pid) => {
-    await scene.source.signalSupervisor("SIGKILL");
-    await poll("the next supervisor", () => scene.pair.answers(scene.source), {
-      timeoutMs: 60_000,
-    });
-    process.kill(pid, "SIGCONT");
+  stopped(`the ${on}'s supervisor killed under CRIU`, on, async ({ pair, side }, signal) => {
+    const before = await side(on).supervisorPid();
+    await side(on).signalSupervisor("SIGKILL");
+    const isAnew = async () => (await side(on).supervisorPid()) !== before;
+    await poll("the next supervisor", isAnew, { timeoutMs: 60_000 });
+    // It may wait for this CRIU, which goes on only later.
+    await sleep(3_000);
+    await signal("CONT");
+    await poll("the supervisor answers", () => pair.answers(side(on)), { timeoutMs: 60_000 });
   }),
-  signalled("CRIU killed", "destination", "criu swrk", async (_, pid) => {
-    process.kill(pid, "SIGKILL");
-  }),
-  signalled("CRIU hangs for 15 s", "destination", "criu swrk", async (_, pid) => {
-    await sleep(15_000);
-    process.kill(pid, "SIGCONT");
-  }),
-];
+]);
+
+/** A wrapper in the outer container, which the pair of this cell alone has. */
+async function stopCriu(side: Side): Promise<void> {
+  const path = side.path("/usr/local/sbin/criu");
+  const marks = faultDirectory;
+  const [, ...rest] = (await readFile(path, "utf8")).split("\n");
+  const stop = [
+    `if [ "$1" = swrk ] && mv ${marks}/criu ${marks}/criu.taken 2>/dev/null; then`,
+    `  (sleep 0.1; kill -STOP $$; echo $$ >${marks}/criu.new; mv ${marks}/criu.new ${marks}/criu.reached) \\`,
+    "    </dev/null >/dev/null 2>&1 &",
+    "fi",
+  ];
+  await writeFile(path, ["#!/bin/sh", ...stop, ...rest].join("\n"));
+  await side.arm({ point: "criu", action: "stop" });
+}
 
 const unsupported: Cell[] = (["", "corked"] as const).map((argument) => ({
   category: "criu",

@@ -257,6 +257,21 @@ test("a source restarted after its thaw tells the destination of the abort", asy
   });
 });
 
+test("a destination that cannot delete what came tries again", async () => {
+  await withPair(async (pair) => {
+    pair.events.script.set("destination.restore", () => {
+      throw new UmsError("ERR_CRIU_RESTORE_FAILED", "scripted");
+    });
+    pair.events.script.set("destination.discard", () => {
+      pair.events.script.delete("destination.discard");
+      throw new UmsError("ERR_DOCKERD_NOT_READY", "scripted");
+    });
+    await pair.migrate();
+    const isAgain = () => pair.events.count("destination.discard") === 2;
+    await poll("the second try", isAgain, { timeoutMs: 2_000 });
+  });
+});
+
 test("a destination restarted in PREPARED keeps the tree and asks the source", async () => {
   await withPair(async (pair) => {
     await untilPrepared(pair);
