@@ -19,7 +19,7 @@ interface Tier {
 
 const tiers: Record<string, Tier> = {
   unit: { limitMs: 60_000, parallel: 2 },
-  integration: { limitMs: 180_000, parallel: 1 },
+  integration: { limitMs: 600_000, parallel: 1 },
   e2e: { limitMs: 600_000, parallel: 1 },
 };
 

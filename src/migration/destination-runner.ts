@@ -328,13 +328,12 @@ class Runner implements DestinationRunner {
       }
       case "discard":
         await this.work;
-        return untilGivenUp("what was received could not be deleted", () => this.discard(), repeat);
+        return untilGivenUp(
+          "what was received could not be deleted",
+          () => faults.at("destination.do.discard").then(() => side.discard()),
+          repeat,
+        );
     }
-  }
-
-  private async discard(): Promise<void> {
-    await this.deps.faults.at("destination.do.discard");
-    await this.deps.side.discard();
   }
 
   /** While PREPARED nothing here decides: the source is asked until it says what it did. */

@@ -8,7 +8,7 @@ import { poll, within } from "../../../src/lib/deadline.js";
 import { deferred } from "../../../src/lib/deferred.js";
 import { isReceiving } from "../../../src/migration/destination-state.js";
 import { rejectsWith } from "../../lib/errors.js";
-import { fakeDestination, fakeDigest, fakePeer } from "../../lib/fake-sides.js";
+import { fakeDestination, fakeDigest } from "../../lib/fake-sides.js";
 import { type Pair, phaseOf, withPair } from "../../lib/migration-pair.js";
 import { suite } from "../../lib/suite.js";
 
@@ -369,26 +369,6 @@ test("a reservation without a sign of the source ends in REFUSED", async () => {
     },
     { leaseMs: 80 },
   );
-});
-
-test("a migration that was here is never reserved again", async () => {
-  await withPair(async ({ events, migrate, source, destination }) => {
-    events.script.set("destination.arm", () => {
-      throw new UmsError("ERR_NETWORK_SETUP", "scripted");
-    });
-    await migrate();
-    const peer = fakePeer(events, () => destination.runner);
-    const ref = { migrationId: source.runner.state.migrationId ?? "", epoch: 2 };
-    const facts = await destination.side.facts();
-    const late = {
-      ...{ facts, spec: {} as never, memoryBytes: 1 },
-      diskBytes: 1,
-      sourceAddress: "",
-      token: "",
-    };
-    await rejectsWith("ERR_EPOCH_STALE", peer.reserve(ref, late));
-    assert.is(destination.runner.state.phase, "REFUSED");
-  });
 });
 
 /** Migrates as far as COMMITTED, with every commit lost. */
