@@ -9,6 +9,7 @@ const rows: Record<string, number> = {
   "main.ts": 5,
   cli: 5,
   supervisor: 5,
+  coordinator: 5,
   grpc: 4,
   migration: 3,
   approach: 2,
@@ -20,6 +21,7 @@ const rows: Record<string, number> = {
   criu: 1,
   oci: 1,
   dockerd: 1,
+  orchestrators: 1,
   transfer: 1,
   terminal: 1,
   dns: 1,
@@ -36,11 +38,11 @@ const rows: Record<string, number> = {
 const sideways = new Set(["main.ts", "cli", "supervisor", "approach", "lib", "config.ts"]);
 
 /** And these the named one only: runc is what runs CRIU here. */
-const besides: Record<string, string> = { oci: "criu" };
+const besides: Record<string, string> = { oci: "criu", orchestrators: "dockerd" };
 
 /** Third-party packages (and built-in ones with teeth) and the folders that may import them. */
 const packages: Record<string, string[]> = {
-  dockerode: ["dockerd"],
+  dockerode: ["dockerd", "orchestrators"],
   "@grpc/grpc-js": ["grpc", "peer"],
   "@grpc/reflection": ["grpc"],
   "grpc-health-check": ["grpc"],
@@ -54,8 +56,8 @@ const packages: Record<string, string[]> = {
   pino: ["lib"],
   commander: ["cli", "main.ts"],
   "cli-progress": ["cli"],
-  fastify: ["supervisor"],
-  "prom-client": ["supervisor"],
+  fastify: ["supervisor", "coordinator"],
+  "prom-client": ["supervisor", "coordinator"],
 };
 
 /** Generated protobuf types stay at the wire: the rest of the code has its own. */
