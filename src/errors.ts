@@ -61,6 +61,9 @@ export const errorCatalogue = {
   ERR_NETWORK_SETUP: "tool",
   ERR_DNS_UPDATE_FAILED: "tool",
   ERR_INTERNAL: "tool",
+  ERR_ORCHESTRATOR_UNAVAILABLE: "unavailable",
+  ERR_ORCHESTRATOR_REFUSED: "tool",
+  ERR_UNTRANSLATABLE: "unsupported",
   ERR_CANCELLED: "cancelled",
 } as const satisfies Record<string, ErrorKind>;
 
