@@ -16,15 +16,6 @@ export function isPlatformPath(target: string): boolean {
   return platformPaths.includes(target.replace(/(.)\/+$/, "$1"));
 }
 
-/** Set anew at every destination. */
-export const startModeVariable = "UMS_START_MODE";
-export const allowFromVariable = "UMS_ALLOW_FROM";
-const platformVariables: readonly string[] = [startModeVariable, allowFromVariable];
-
-export function isPlatformVariable(name: string): boolean {
-  return platformVariables.includes(name);
-}
-
 /** Of every outer image. */
 export const outerImageLabel = "ums.outer";
 /** Of what a Coordinator made: the service's name, and the id of the migration it was made for. */

@@ -1,0 +1,67 @@
+/** Variables of outer containers, as lists of `NAME=value` and as parts of a specification. */
+import { defaultHttpPort, defaultPeerPort } from "./platform.js";
+import type { WorkloadSpec } from "./workload.js";
+
+export interface Variable {
+  name: string;
+  value: string;
+}
+
+/** Set anew at every destination. */
+const platformVariables: readonly string[] = ["UMS_START_MODE", "UMS_ALLOW_FROM"];
+
+/**
+ * The service's user and a read-only root are told to the supervisor, which needs root and a root
+ * file system it can write (docs/decisions/0002-nested-user-outer-root.md).
+ */
+const userVariable = "UMS_USER";
+const readOnlyVariable = "UMS_READ_ONLY";
+
+/** The variables of a new outer container: the specification's, then what is ours. */
+export function outerVariables(spec: WorkloadSpec, startMode: "active" | "passive"): Variable[] {
+  return [
+    ...spec.env.filter(({ name }) => name !== "UMS_START_MODE"),
+    ...(spec.user === undefined ? [] : [{ name: userVariable, value: spec.user }]),
+    ...(spec.isReadOnlyRoot ? [{ name: readOnlyVariable, value: "true" }] : []),
+    { name: "UMS_START_MODE", value: startMode },
+  ];
+}
+
+/** The other way round: what an outer container's variables say of its service. */
+export function serviceVariables(
+  variables: readonly Variable[],
+): Pick<WorkloadSpec, "env" | "user" | "isReadOnlyRoot"> {
+  const last = (name: string) => variables.findLast((variable) => variable.name === name)?.value;
+  const user = last(userVariable);
+  const taken = [...platformVariables, userVariable, readOnlyVariable];
+  return {
+    env: variables.filter(({ name }) => !taken.includes(name)),
+    ...(user === undefined || user === "" ? {} : { user }),
+    isReadOnlyRoot: last(readOnlyVariable) === "true",
+  };
+}
+
+/** Ports of the supervisor in its container. */
+export function supervisorPorts(variables: readonly Variable[]): {
+  peerPort: number;
+  httpPort: number;
+} {
+  const port = (name: string, otherwise: number) =>
+    Number(variables.findLast((variable) => variable.name === name)?.value) || otherwise;
+  return {
+    peerPort: port("UMS_PEER_PORT", defaultPeerPort),
+    httpPort: port("UMS_HTTP_PORT", defaultHttpPort),
+  };
+}
+
+/** `NAME=value`; without `=` it is a variable with no value. */
+export function parseVariable(text: string): Variable {
+  const at = text.indexOf("=");
+  return at < 0
+    ? { name: text, value: "" }
+    : { name: text.slice(0, at), value: text.slice(at + 1) };
+}
+
+export function formatVariable({ name, value }: Variable): string {
+  return `${name}=${value}`;
+}
