@@ -24,6 +24,11 @@ export interface Workload {
   state: "starting" | "running" | "ended";
   /** Undefined while it is not known. */
   endpoint?: Endpoint;
+  /**
+   * Settings it has here that {@link WorkloadSpec} has no words for, so that no other system can
+   * give them; `setting` is this orchestrator's own name. Absent: none.
+   */
+  inexpressible?: Untranslatable[];
   /** Of {@link CreateOrder}; undefined for one that was not made by a Coordinator. */
   migrationId?: string;
 }

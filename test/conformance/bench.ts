@@ -26,6 +26,8 @@ export interface Bench {
    * noticed by it.
    */
   readonly acts: readonly { name: string; run(workload: Workload): Promise<unknown> }[];
-  /** Removes whatever is left and closes the driver. */
+  /** Removes, by the system's own tool, whatever a failed test has left. */
+  removeAll(): Promise<void>;
+  /** Closes the driver; nothing is left. */
   close(): Promise<void>;
 }

@@ -21,6 +21,9 @@ export function conformance(name: string, open: () => Promise<Bench>): void {
   test.before(async () => {
     opened = await open();
   });
+  test.after.each(async () => {
+    await opened?.removeAll();
+  });
   test.after(async () => {
     await opened?.close();
   });
