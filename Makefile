@@ -61,7 +61,7 @@ ready:
 	@$(MAKE) fixtures
 
 test: ready ## Sets up all it needs and runs every test
-	node --enable-source-maps dist/test/run.js unit integration e2e
+	node --enable-source-maps dist/test/run.js unit integration e2e conformance
 
 test-faults: ready ## Runs the fault matrix (docs/fault-matrix.md); its subset is in `make test`
 	node --enable-source-maps dist/test/faults/main.js

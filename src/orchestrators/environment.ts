@@ -17,25 +17,43 @@ const platformVariables: readonly string[] = ["UMS_START_MODE", "UMS_ALLOW_FROM"
 const userVariable = "UMS_USER";
 const readOnlyVariable = "UMS_READ_ONLY";
 
-/** The variables of a new outer container: the specification's, then what is ours. */
-export function outerVariables(spec: WorkloadSpec, startMode: "active" | "passive"): Variable[] {
+const portVariables = ["UMS_PEER_PORT", "UMS_HTTP_PORT", "UMS_DATA_PORT"];
+
+/**
+ * The variables of a new outer container: the specification's, then what is ours.
+ * @param firstPort of the supervisor, where it is published (platform.ts)
+ */
+export function outerVariables(
+  spec: WorkloadSpec,
+  startMode: "active" | "passive",
+  firstPort?: number,
+): Variable[] {
   return [
     ...spec.env.filter(({ name }) => name !== "UMS_START_MODE"),
     ...(spec.user === undefined ? [] : [{ name: userVariable, value: spec.user }]),
     ...(spec.isReadOnlyRoot ? [{ name: readOnlyVariable, value: "true" }] : []),
     { name: "UMS_START_MODE", value: startMode },
+    ...(firstPort === undefined ? [] : publishedVariables(firstPort)),
   ];
+}
+
+function publishedVariables(firstPort: number): Variable[] {
+  return portVariables.map((name, index) => ({ name, value: `${firstPort + index}` }));
 }
 
 /** The other way round: what an outer container's variables say of its service. */
 export function serviceVariables(
   variables: readonly Variable[],
+  firstPort?: number,
 ): Pick<WorkloadSpec, "env" | "user" | "isReadOnlyRoot"> {
   const last = (name: string) => variables.findLast((variable) => variable.name === name)?.value;
   const user = last(userVariable);
   const taken = [...platformVariables, userVariable, readOnlyVariable];
+  const ours = firstPort === undefined ? [] : publishedVariables(firstPort).map(formatVariable);
   return {
-    env: variables.filter(({ name }) => !taken.includes(name)),
+    env: variables.filter(
+      (variable) => !taken.includes(variable.name) && !ours.includes(formatVariable(variable)),
+    ),
     ...(user === undefined || user === "" ? {} : { user }),
     isReadOnlyRoot: last(readOnlyVariable) === "true",
   };

@@ -22,6 +22,13 @@ export const outerImageLabel = "ums.outer";
 export const serviceLabel = "ums.service";
 export const migrationLabel = "ums.migration";
 
+/**
+ * First of the three ports of the machine at which the supervisor is published: Migration Interface,
+ * HTTP and data channel, under the same numbers inside. Only where the driver was told a range.
+ */
+export const portsLabel = "ums.ports";
+export const supervisorPortCount = 3;
+
 /** Ports of the supervisor, unless the variables say otherwise. */
 export const defaultPeerPort = 9750;
 export const defaultHttpPort = 9751;

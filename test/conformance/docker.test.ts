@@ -12,7 +12,7 @@ import type { Bench } from "./bench.js";
 import { conformance } from "./suite.js";
 
 const address = "unix:///var/run/docker.sock";
-const prefix = "ums-cdocker-conformance";
+const prefix = "ums-conformance-docker";
 
 async function open(): Promise<Bench> {
   await removeAll();

@@ -65,6 +65,15 @@ export function registerFaults(test: Test, bench: () => Bench): void {
     assert.equal(await leftovers(), []);
   });
 
+  test("an outer container that ends at once: its own words, long before the deadline", async () => {
+    const startMs = performance.now();
+    const error = await refusal("ends", { env: [{ name: "UMS_SUBNET", value: "nonsense" }] });
+    assert.match(error.message, /UMS_SUBNET/, "the end of its log");
+    const tookMs = performance.now() - startMs;
+    assert.ok(tookMs < refusalTimeoutMs / 2, `took ${Math.round(tookMs)} ms`);
+    assert.equal(await bench().leftovers(), []);
+  });
+
   test("removing what is not there succeeds, reading it does not", async () => {
     const { orchestrator, prefix } = bench();
     await orchestrator.remove(`${prefix}-nothing`);

@@ -127,7 +127,7 @@ export function registerTranslation(test: Test, bench: () => Bench): void {
     const { id } = await orchestrator.create({
       spec: {
         ...plainSpec(`${prefix}-active`, redisImage),
-        args: ["redis-server", "--port", "6390", "--save", ""],
+        args: ["redis-server", "--port", "6390", "--save", "", "--protected-mode", "no"],
         env: [{ name: "GREETING", value: "hello there" }],
         ports: [{ port: 6390, protocol: "tcp", published: port }],
         restart: { policy: "always" },

@@ -1,18 +1,26 @@
 import type Docker from "dockerode";
 import { UmsError } from "../../errors.js";
 import type { CreateOrder } from "../contract.js";
-import { migrationLabel } from "../platform.js";
+import { migrationLabel, portsLabel, supervisorPortCount } from "../platform.js";
 import { type DockerApi, orMissing, refused, statusOf } from "./api.js";
 import { createRequest, type OuterTls, type Privileges, type WriteOptions } from "./write.js";
 
 /** A first pull of an outer image is 150 MB. */
 const pullTimeoutMs = 600_000;
 
+/** Ports of the engine's machine for supervisors, three for each outer container. */
+export interface PortRange {
+  first: number;
+  last: number;
+}
+
 export interface CreateOptions {
   outerTls?: OuterTls;
   allowedBinds: readonly string[];
   /** Tried in this order; the first one the engine gives. */
   privileges: readonly Privileges[];
+  /** Undefined: supervisors are not published. */
+  ports?: PortRange | undefined;
 }
 
 export interface Created {
@@ -39,11 +47,20 @@ export async function createContainer(
   if (existing !== undefined) await removeMade(api, existing.Id, order.migrationId);
   await checkRoom(api, order);
   await ensureImage(api, order.spec.image);
-  for (const privileges of options.privileges) {
-    const id = await startNew(api, order, { ...options, privileges });
-    if (id !== undefined) return { id, privileges };
+  const { privileges: ways, ports, ...rest } = options;
+  for (const privileges of ways) {
+    for (const firstPort of await freePorts(api, ports)) {
+      const outcome = await startNew(api, order, { ...rest, privileges, firstPort });
+      if (outcome === "lacks privileges") break;
+      if (outcome !== "port taken") return { id: outcome.id, privileges };
+    }
   }
-  throw refused(`start ${order.spec.name}`, "the engine gives an outer container no privileges");
+  throw refused(
+    `start ${order.spec.name}`,
+    ports === undefined
+      ? `the engine gives no outer container its privileges (${ways.join(", ")})`
+      : `no three free ports from ${ports.first} to ${ports.last}, or no privileges`,
+  );
 }
 
 /** Removes a container and the volumes that were made with it. Succeeds when all is gone. */
@@ -121,31 +138,59 @@ function withTag(image: string): string {
   return /[:@]/.test(image.slice(image.lastIndexOf("/") + 1)) ? image : `${image}:latest`;
 }
 
-/** Undefined when the engine does not give these privileges; nothing is left then. */
+/** First ports of triples that no outer container has; others may have them all the same. */
+async function freePorts(
+  api: DockerApi,
+  range: PortRange | undefined,
+): Promise<(number | undefined)[]> {
+  if (range === undefined) return [undefined];
+  const containers = await api.quick("the list of containers", (docker) =>
+    docker.listContainers({ all: true, filters: { label: [portsLabel] } }),
+  );
+  const taken = new Set(containers.map(({ Labels }) => Number(Labels[portsLabel])));
+  const count = Math.floor((range.last - range.first + 1) / supervisorPortCount);
+  return Array.from(
+    { length: count },
+    (_, index) => range.first + index * supervisorPortCount,
+  ).filter((port) => !taken.has(port));
+}
+
+type Outcome = { id: string } | "lacks privileges" | "port taken";
+
+/** When it fails, whatever was made goes again. */
 async function startNew(
   api: DockerApi,
   order: CreateOrder,
   options: WriteOptions,
-): Promise<string | undefined> {
+): Promise<Outcome> {
   const request = createRequest(order, options);
   let id: string | undefined;
   try {
     const create = (docker: Docker) => docker.createContainer(request);
-    ({ id } = await api.slow(`create ${order.spec.name}`, create));
-    const containerId = id;
+    const { id: containerId } = await api.slow(`create ${order.spec.name}`, create);
+    id = containerId;
     await api.slow(`start ${order.spec.name}`, (docker) =>
       docker.getContainer(containerId).start(),
     );
-    return id;
+    return { id };
   } catch (error) {
     if (id !== undefined) {
       await removeMade(api, id, order.migrationId).catch(() => {
         // The first error tells more; the next creation for this migration removes the rest.
       });
     }
-    if (lacksPrivilege(error)) return undefined;
+    if (lacksPrivilege(error)) return "lacks privileges";
+    if (isPortTaken(error, options.firstPort)) return "port taken";
     throw error;
   }
+}
+
+/** One of the supervisor's; a service's own port is the order's fault. */
+function isPortTaken(error: unknown, firstPort: number | undefined): boolean {
+  if (firstPort === undefined || !(error instanceof UmsError)) return false;
+  if (!/already (allocated|in use)/.test(error.message)) return false;
+  const ports = [...error.message.matchAll(/:(\d+)\b/g)].map(([, port]) => Number(port));
+  return ports.some((port) => port >= firstPort && port < firstPort + supervisorPortCount);
 }
 
 /** runc's words where the machine itself lacks a capability that `--privileged` would give. */

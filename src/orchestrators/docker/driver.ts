@@ -4,10 +4,16 @@ import type { Guard, Orchestrator, Workload } from "../contract.js";
 import { migrationLabel, outerImageLabel } from "../platform.js";
 import { refuseUntranslatable } from "../untranslatable.js";
 import { type DockerApi, openApi, orMissing } from "./api.js";
-import { type Created, createContainer, removeMade, removeVolumes } from "./create.js";
+import {
+  type Created,
+  createContainer,
+  type PortRange,
+  removeMade,
+  removeVolumes,
+} from "./create.js";
 import { openGuard } from "./guard.js";
 import { inexpressible } from "./inexpressible.js";
-import { type ImageConfig, nameOf, readWorkload } from "./read.js";
+import { endpointOf, type ImageConfig, nameOf, readWorkload } from "./read.js";
 import { untilContainerReady } from "./ready.js";
 import { dockerUntranslatable } from "./untranslatable.js";
 import type { OuterTls, Privileges } from "./write.js";
@@ -19,6 +25,12 @@ export interface DockerOptions {
   outerTls?: OuterTls;
   /** Directories of the engine's machine that a service from elsewhere may have bound. Default: none. */
   allowedBinds?: readonly string[];
+  /**
+   * Where supervisors are reached from other machines: an address of the engine's machine, and
+   * ports of it that new outer containers may take, three each. Default: the container's own
+   * address, which only the engine's machine reaches.
+   */
+  published?: { host: string; ports: PortRange };
   /** How outer containers get their privileges. Default: privileged where the engine gives it. */
   privileges?: Privileges;
   /** Of each call that an engine answers at once. Default 30,000. */
@@ -103,6 +115,7 @@ class DockerOrchestrator implements Orchestrator {
       creation = createContainer(this.api, order, {
         ...(this.options.outerTls === undefined ? {} : { outerTls: this.options.outerTls }),
         allowedBinds: this.allowedBinds,
+        ports: this.options.published?.ports,
         privileges:
           this.privileges === undefined ? ["privileged", "capabilities"] : [this.privileges],
       }).finally(() => this.creations.delete(migrationId));
@@ -120,7 +133,7 @@ class DockerOrchestrator implements Orchestrator {
     const container = await this.find(id);
     await untilContainerReady(this.api, container.Id, {
       ...options,
-      endpointOf: (current) => readWorkload(current, {}).endpoint,
+      endpointOf: (current) => endpointOf(current, this.options.published?.host),
     });
     return await this.read(container.Id);
   }
@@ -181,7 +194,7 @@ class DockerOrchestrator implements Orchestrator {
       images.set(container.Image, image);
     }
     const found = inexpressible(container);
-    const workload = readWorkload(container, await image);
+    const workload = readWorkload(container, await image, this.options.published?.host);
     const { id, migrationId } = workload;
     if (migrationId !== undefined) this.migrations.set(id, migrationId);
     return found.length === 0 ? workload : { ...workload, inexpressible: found };

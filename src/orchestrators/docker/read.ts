@@ -1,7 +1,7 @@
 import type Docker from "dockerode";
 import type { Endpoint, Workload } from "../contract.js";
 import { parseVariable, serviceVariables, supervisorPorts } from "../environment.js";
-import { migrationLabel, serviceLabel } from "../platform.js";
+import { migrationLabel, portsLabel, serviceLabel, supervisorPortCount } from "../platform.js";
 import type { PortSpec, Probe, WorkloadSpec } from "../workload.js";
 import { readMounts } from "./read-mounts.js";
 
@@ -23,10 +23,17 @@ export interface ImageConfig {
 /** What the engine gives a container whose user said nothing. */
 const defaultShmBytes = 64 * 2 ** 20;
 
-/** A container of the engine as a workload. Pure. */
-export function readWorkload(container: Inspection, image: ImageConfig): Workload {
+/**
+ * A container of the engine as a workload. Pure.
+ * @param publicHost where the machine's own ports are reached
+ */
+export function readWorkload(
+  container: Inspection,
+  image: ImageConfig,
+  publicHost?: string,
+): Workload {
   const migrationId = container.Config.Labels?.[migrationLabel];
-  const endpoint = endpointOf(container);
+  const endpoint = endpointOf(container, publicHost);
   return {
     id: container.Id,
     spec: readSpec(container, image),
@@ -45,12 +52,25 @@ function stateOf({ State }: Inspection): Workload["state"] {
   return State.Running ? "running" : "ended";
 }
 
-function endpointOf(container: Inspection): Endpoint | undefined {
+/** The container's own address is reached from this machine only, unless its ports are published. */
+export function endpointOf(
+  container: Inspection,
+  publicHost: string | undefined,
+): Endpoint | undefined {
   if (!container.State.Running) return undefined;
+  const firstPort = firstPortOf(container);
+  if (firstPort !== undefined && publicHost !== undefined) {
+    return { host: publicHost, peerPort: firstPort, httpPort: firstPort + 1 };
+  }
   const networks = Object.values(container.NetworkSettings.Networks);
   const host = networks.find(({ IPAddress }) => IPAddress !== "")?.IPAddress;
   if (host === undefined) return undefined;
   return { host, ...supervisorPorts(container.Config.Env.map(parseVariable)) };
+}
+
+function firstPortOf({ Config }: Inspection): number | undefined {
+  const label = Config.Labels?.[portsLabel];
+  return label === undefined ? undefined : Number(label);
 }
 
 function readSpec(container: Inspection, image: ImageConfig): WorkloadSpec {
@@ -65,7 +85,7 @@ function readSpec(container: Inspection, image: ImageConfig): WorkloadSpec {
     env,
     user = own(Config.User, image.User),
     isReadOnlyRoot,
-  } = serviceVariables(variables.map(parseVariable));
+  } = serviceVariables(variables.map(parseVariable), firstPortOf(container));
   const stopSeconds = (Config as { StopTimeout?: number | null }).StopTimeout;
   const hostname = container.Id.startsWith(Config.Hostname) ? undefined : Config.Hostname;
   return {
@@ -103,7 +123,9 @@ function readSpec(container: Inspection, image: ImageConfig): WorkloadSpec {
   };
 }
 
-function readPorts({ Config, HostConfig }: Inspection, image: ImageConfig): PortSpec[] {
+function readPorts(container: Inspection, image: ImageConfig): PortSpec[] {
+  const { Config, HostConfig } = container;
+  const firstPort = firstPortOf(container) ?? Number.POSITIVE_INFINITY;
   const bindings = (HostConfig.PortBindings ?? {}) as Record<string, PortBinding[] | null>;
   const exposed = Object.keys(Config.ExposedPorts ?? {});
   const keys = new Set([...Object.keys(bindings), ...exposed]);
@@ -112,7 +134,9 @@ function readPorts({ Config, HostConfig }: Inspection, image: ImageConfig): Port
       const [number = "", protocol = "tcp"] = key.split("/");
       // SCTP is told by inexpressible.ts.
       if (protocol !== "tcp" && protocol !== "udp") return [];
-      const inside: PortSpec = { port: Number(number), protocol };
+      const port = Number(number);
+      if (port >= firstPort && port < firstPort + supervisorPortCount) return [];
+      const inside: PortSpec = { port, protocol };
       const list = bindings[key] ?? [];
       if (list.length > 0) return list.map((binding) => ({ ...inside, ...publishedAt(binding) }));
       if (HostConfig.PublishAllPorts === true) return [{ ...inside, published: 0 }];
@@ -148,8 +172,9 @@ function readLabels(
   labels: Record<string, string>,
   imageLabels: Record<string, string>,
 ): Record<string, string> {
+  const ours = [serviceLabel, migrationLabel, portsLabel];
   const isOwn = ([name, value]: [string, string]) =>
-    name !== serviceLabel && name !== migrationLabel && imageLabels[name] !== value;
+    !ours.includes(name) && imageLabels[name] !== value;
   return Object.fromEntries(Object.entries(labels).filter(isOwn));
 }
 

@@ -1,7 +1,15 @@
 import type Docker from "dockerode";
 import type { CreateOrder } from "../contract.js";
 import { formatVariable, outerVariables } from "../environment.js";
-import { enginePath, migrationLabel, serviceLabel, statePath, tlsPath } from "../platform.js";
+import {
+  enginePath,
+  migrationLabel,
+  portsLabel,
+  serviceLabel,
+  statePath,
+  supervisorPortCount,
+  tlsPath,
+} from "../platform.js";
 import { withoutForeignBinds } from "../untranslatable.js";
 import type { PortSpec, Probe, WorkloadMount, WorkloadSpec } from "../workload.js";
 
@@ -20,6 +28,8 @@ export interface WriteOptions {
   /** Directories on the engine's machine that may be bound. */
   allowedBinds: readonly string[];
   privileges: Privileges;
+  /** First of the machine's ports at which the supervisor is published; undefined: it is not. */
+  firstPort?: number | undefined;
 }
 
 /** An order as a request to create a container. Pure; the order's settings must be translatable. */
@@ -28,14 +38,20 @@ export function createRequest(
   options: WriteOptions,
 ): Docker.ContainerCreateOptions {
   const { spec } = order;
+  const { firstPort } = options;
+  const ports = [...spec.ports, ...supervisorPorts(firstPort)];
   const healthcheck = healthcheckOf(spec.probes.readiness);
   return {
     name: spec.name,
     Image: spec.image,
     ...(spec.args === undefined ? {} : { Cmd: spec.args }),
-    Env: outerVariables(spec, order.startMode).map(formatVariable),
-    ExposedPorts: Object.fromEntries(spec.ports.map((port) => [portKey(port), {}])),
-    Labels: { ...spec.labels, ...ownLabels(order) },
+    Env: outerVariables(spec, order.startMode, firstPort).map(formatVariable),
+    ExposedPorts: Object.fromEntries(ports.map((port) => [portKey(port), {}])),
+    Labels: {
+      ...spec.labels,
+      ...ownLabels(order),
+      ...(firstPort === undefined ? {} : { [portsLabel]: `${firstPort}` }),
+    },
     ...(healthcheck === undefined ? {} : { Healthcheck: healthcheck }),
     ...(spec.hostname === undefined ? {} : { Hostname: spec.hostname }),
     ...(spec.workingDir === undefined ? {} : { WorkingDir: spec.workingDir }),
@@ -47,6 +63,7 @@ export function createRequest(
     OpenStdin: spec.hasStdin,
     HostConfig: {
       ...hostConfig(spec),
+      PortBindings: portBindings(ports),
       ...grantOf(options.privileges),
       Mounts: mountsOf(order, options),
     },
@@ -62,7 +79,6 @@ function hostConfig(spec: WorkloadSpec): Docker.HostConfig {
   const { memoryBytes, cpus, pids, shmBytes } = spec.resources;
   const { policy, maxRetries = 0 } = spec.restart;
   return {
-    PortBindings: portBindings(spec.ports),
     RestartPolicy: { Name: policy, MaximumRetryCount: policy === "on-failure" ? maxRetries : 0 },
     Dns: spec.dns.servers,
     DnsSearch: spec.dns.searches,
@@ -89,6 +105,14 @@ function grantOf(privileges: Privileges): Docker.HostConfig {
     ReadonlyPaths: [],
     DeviceCgroupRules: ["a *:* rwm"],
   };
+}
+
+function supervisorPorts(firstPort: number | undefined): PortSpec[] {
+  if (firstPort === undefined) return [];
+  return Array.from({ length: supervisorPortCount }, (_, index) => {
+    const port = firstPort + index;
+    return { port, protocol: "tcp", published: port };
+  });
 }
 
 function portKey({ port, protocol }: PortSpec): string {
