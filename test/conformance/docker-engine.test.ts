@@ -141,6 +141,24 @@ test("a container that is no outer one is none of ours", async () => {
   await orchestrator.close();
 });
 
+test("a guard notices a signal although the engine has forgotten it", async () => {
+  const name = `${prefix}-signalled`;
+  const busy = `${prefix}-busy`;
+  await create(name, ["--entrypoint", "sleep"], ["1000"]);
+  await run(["docker", "start", name]);
+  await create(busy, []);
+  const orchestrator = await openDocker({ address });
+  const { id } = await orchestrator.read(name);
+  const guard = await orchestrator.guard(id, `${prefix}-m`);
+  await run(["docker", "kill", "--signal", "WINCH", name]);
+  // The engine keeps the last 256 events of all containers.
+  const others = Array.from({ length: 300 }, () => busy);
+  await run(["docker", "update", "--restart", "no", ...others], { timeoutMs: 60_000 });
+  assert.match(`${await guard.change()}`, /kill with signal/);
+  await guard.release();
+  await orchestrator.close();
+});
+
 test("published supervisors are reached at the machine's address, each at ports of its own", async () => {
   const first = await freePort();
   const orchestrator = await openDocker({
