@@ -1,5 +1,7 @@
 /** What only a Docker engine has: containers made by its own client, and published supervisors. */
+import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
+import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
@@ -129,6 +131,25 @@ test("what a specification has no words for is told", async () => {
     "HostConfig.Tmpfs./cache",
   ]);
   await orchestrator.close();
+});
+
+test("an engine is reached by TCP too, and other addresses are refused at once", async () => {
+  const proxy = createServer((socket) => {
+    const engine = connect(address.slice("unix://".length));
+    socket.pipe(engine).pipe(socket);
+  });
+  proxy.listen(0, "127.0.0.1");
+  await once(proxy, "listening");
+  const { port } = proxy.address() as { port: number };
+  const orchestrator = await openDocker({ address: `tcp://127.0.0.1:${port}` });
+  assert.match((await orchestrator.describe()).version, /^\d+\./);
+  await orchestrator.close();
+  proxy.close();
+  await once(proxy, "close");
+  await rejectsWith("ERR_ORCHESTRATOR_UNAVAILABLE", orchestrator.list());
+  for (const wrong of ["", "docker.sock", "unix://", "ssh://host", "tcp://"]) {
+    await rejectsWith("ERR_CONFIG_INVALID", openDocker({ address: wrong }));
+  }
 });
 
 test("a container that is no outer one is none of ours", async () => {
