@@ -56,6 +56,8 @@ stage_application() {
   mkdir -p "$app/dist"
   rsync -a --delete --delete-excluded --exclude='*.d.ts' dist/src "$app/dist/"
   rsync -a --delete proto "$app/"
+  mkdir -p "$app/src/coordinator"
+  rsync -a --delete src/coordinator/page "$app/src/coordinator/"
   cp package.json "$app/"
   # npm writes this file whenever it changes node_modules.
   if ! cmp -s node_modules/.package-lock.json "$staged_packages"; then stage_packages; fi

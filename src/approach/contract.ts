@@ -35,6 +35,8 @@ export interface Departure {
   memoryBytes: number;
   /** Root-file-system changes and volumes now. */
   diskBytes: number;
+  /** How many the service has; a peer is not told. */
+  processes?: number;
 }
 
 /** A departure as the destination admits it. */

@@ -1,6 +1,7 @@
 import { Command } from "commander";
 import { registerBuild } from "./build.js";
 import { registerDoubt } from "./doubt.js";
+import { registerCoordinator } from "./coordinator.js";
 import { registerDrain } from "./drain.js";
 import { registerExec } from "./exec.js";
 import { registerFrontman } from "./frontman.js";
@@ -36,6 +37,7 @@ export function createProgram(context: CliContext): Command {
   registerDoubt(program);
   registerExec(program, context);
   registerBuild(program, context);
+  registerCoordinator(program, context);
   registerPki(program);
   return program;
 }

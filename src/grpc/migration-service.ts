@@ -11,8 +11,8 @@ import type {
 import type { DoubtOrders } from "../migration/doubt.js";
 import type { MigrationReport } from "../migration/report.js";
 import type { SourceRunner } from "../migration/source-runner.js";
-import type { ServiceStatus, TrafficStatus } from "../migration/view.js";
-import { failureToWire } from "../peer/convert.js";
+import type { FactsView, ServiceStatus, TrafficStatus } from "../migration/view.js";
+import { factsToWire, failureToWire } from "../peer/convert.js";
 import { toServiceError } from "../peer/grpc-status.js";
 import type { IssuedToken, TokenOrder } from "../peer/token.js";
 import { type Caller, identify, unary } from "./handlers.js";
@@ -24,6 +24,7 @@ export interface MigrationServiceDeps {
   source(): SourceRunner;
   status(): ServiceStatus;
   traffic(): Promise<TrafficStatus>;
+  facts(): Promise<FactsView>;
   /** @throws ERR_SERVICE_NOT_FOUND when nothing is relayed from here */
   drainRelay(options: DrainRelayOptions): Promise<{ flows: number; resets: number }>;
   doubt: DoubtOrders;
@@ -58,6 +59,16 @@ export function createMigrationService(deps: MigrationServiceDeps): MigrationSer
         epoch: BigInt(epoch),
         relayedPackets: BigInt(relayedPackets),
         relayedBytes: BigInt(relayedBytes),
+      };
+    }),
+    getFacts: unary(authenticate, async () => {
+      const { facts, memoryBytes, diskBytes, obstacle, ...view } = await deps.facts();
+      return {
+        ...view,
+        facts: factsToWire(facts),
+        memoryBytes: BigInt(memoryBytes),
+        diskBytes: BigInt(diskBytes),
+        obstacle: obstacle === undefined ? undefined : failureToWire(obstacle),
       };
     }),
     cancel: unary(authenticate, async ({ migrationId }) => {

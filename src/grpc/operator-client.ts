@@ -10,6 +10,7 @@ import {
 import { UmsError } from "../errors.js";
 import {
   type DrainRelayResponse,
+  type GetFactsResponse,
   type GetStatusResponse,
   type IssueTokenRequest,
   type IssueTokenResponse,
@@ -20,8 +21,14 @@ import {
   type Result,
 } from "../gen/ums/migration/v1/migration.js";
 import type { DoubtOutcome } from "../migration/doubt.js";
-import type { ProgressView, ResultView, ServiceStatus, TrafficStatus } from "../migration/view.js";
-import { failureFromWire } from "../peer/convert.js";
+import type {
+  FactsView,
+  ProgressView,
+  ResultView,
+  ServiceStatus,
+  TrafficStatus,
+} from "../migration/view.js";
+import { factsFromWire, failureFromWire } from "../peer/convert.js";
 import { fromServiceError } from "../peer/grpc-status.js";
 import type { IssuedToken, TokenOrder } from "../peer/token.js";
 import type { TlsIdentity } from "../transfer/security.js";
@@ -42,6 +49,7 @@ export interface MigrateOrder {
 /** Every call throws the supervisor's own error, or ERR_PEER_*, ERR_DEADLINE. */
 export interface OperatorClient {
   status(): Promise<ServiceStatus & TrafficStatus>;
+  facts(): Promise<FactsView>;
   /** Resolves with the outcome, a failed one too. */
   migrate(order: MigrateOrder, onProgress: (progress: ProgressView) => void): Promise<ResultView>;
   /** Empty: the migration under way. Returns its id. */
@@ -92,6 +100,12 @@ function connect(
         client.getStatus({}, ...rest),
       );
       return statusFromWire(answer);
+    },
+    async facts() {
+      const answer = await unary<GetFactsResponse>("GetFacts", (...rest) =>
+        client.getFacts({}, ...rest),
+      );
+      return factsViewFromWire(answer);
     },
     migrate: (order, onProgress) => migrate(client, { token: "", ...order }, onProgress),
     async cancel(migrationId) {
@@ -187,6 +201,17 @@ function statusFromWire(wire: GetStatusResponse): ServiceStatus & TrafficStatus 
     relayedPackets: Number(wire.relayedPackets),
     relayedBytes: Number(wire.relayedBytes),
     droppedPackets: Number(wire.droppedPackets),
+  };
+}
+
+function factsViewFromWire(wire: GetFactsResponse): FactsView {
+  const { obstacle, ...view } = wire;
+  return {
+    ...view,
+    facts: factsFromWire(wire.facts),
+    memoryBytes: Number(wire.memoryBytes),
+    diskBytes: Number(wire.diskBytes),
+    ...(obstacle === undefined ? {} : { obstacle: failureFromWire(obstacle) }),
   };
 }
 

@@ -1,5 +1,6 @@
 /** What operators see of a service and its migrations, on both ends of the wire. */
 import type { UmsError } from "../errors.js";
+import type { Facts } from "../spec.js";
 import type { Owner } from "./explain.js";
 
 export interface ServiceStatus {
@@ -42,6 +43,20 @@ export interface TrafficStatus {
   /** Packets that wait for a frozen service at most, and that were dropped beyond that. */
   queuePackets: number;
   droppedPackets: number;
+}
+
+/** What an outer container offers, and what its service would need elsewhere. */
+export interface FactsView {
+  facts: Facts;
+  /** Name in its certificate; empty without one. */
+  peerName: string;
+  /** Resident memory of the service now; 0 without a running service, as are the others. */
+  memoryBytes: number;
+  /** Root-file-system changes and volumes now. */
+  diskBytes: number;
+  processes: number;
+  /** Why the service cannot be migrated as it is now. */
+  obstacle?: UmsError;
 }
 
 export interface ProgressView {

@@ -57,6 +57,9 @@ const packages: Record<string, string[]> = {
   commander: ["cli", "main.ts"],
   "cli-progress": ["cli"],
   fastify: ["supervisor", "coordinator"],
+  "@fastify/rate-limit": ["coordinator"],
+  "@fastify/static": ["coordinator"],
+  "@fastify/swagger": ["coordinator"],
   "prom-client": ["supervisor", "coordinator"],
 };
 

@@ -73,6 +73,7 @@ class ContainerSource implements SourceSide {
     const sizes = await Promise.all(trees.map((tree) => measureTree(tree.path)));
     return {
       spec,
+      processes: pids.length,
       memoryBytes: await residentBytes(pids),
       diskBytes: sizes.reduce((sum, { bytes }) => sum + bytes, 0),
     };

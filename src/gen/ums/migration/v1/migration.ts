@@ -21,6 +21,7 @@ import {
   type UntypedServiceImplementation,
 } from "@grpc/grpc-js";
 import { Failure } from "./peer.js";
+import { Facts } from "./service.js";
 
 export const protobufPackage = "ums.migration.v1";
 
@@ -74,6 +75,24 @@ export interface GetStatusResponse {
   /** How many packets wait for a frozen service at most, and how many were dropped beyond that. */
   queuePackets: number;
   droppedPackets: bigint;
+}
+
+export interface GetFactsRequest {
+}
+
+export interface GetFactsResponse {
+  facts:
+    | Facts
+    | undefined;
+  /** Name in this outer container's certificate; empty without one. */
+  peerName: string;
+  /** Resident memory of the service now, bytes; 0 without a running service, as are the others. */
+  memoryBytes: bigint;
+  /** Bytes of the root-file-system changes and volumes now. */
+  diskBytes: bigint;
+  processes: number;
+  /** Why the service cannot be migrated as it is now. */
+  obstacle?: Failure | undefined;
 }
 
 export interface MigrateRequest {
@@ -561,6 +580,148 @@ export const GetStatusResponse: MessageFns<GetStatusResponse> = {
             }
 
             message.droppedPackets = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGetFactsRequest(): GetFactsRequest {
+  return {};
+}
+
+export const GetFactsRequest: MessageFns<GetFactsRequest> = {
+  encode(_: GetFactsRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetFactsRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetFactsRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGetFactsResponse(): GetFactsResponse {
+  return { facts: undefined, peerName: "", memoryBytes: 0n, diskBytes: 0n, processes: 0, obstacle: undefined };
+}
+
+export const GetFactsResponse: MessageFns<GetFactsResponse> = {
+  encode(message: GetFactsResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.facts !== undefined) {
+      Facts.encode(message.facts, writer.uint32(10).fork()).join();
+    }
+    if (message.peerName !== "") {
+      writer.uint32(18).string(message.peerName);
+    }
+    if (message.memoryBytes !== 0n) {
+      if (BigInt.asUintN(64, message.memoryBytes) !== message.memoryBytes) {
+        throw new globalThis.Error("value provided for field message.memoryBytes of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.memoryBytes);
+    }
+    if (message.diskBytes !== 0n) {
+      if (BigInt.asUintN(64, message.diskBytes) !== message.diskBytes) {
+        throw new globalThis.Error("value provided for field message.diskBytes of type uint64 too large");
+      }
+      writer.uint32(32).uint64(message.diskBytes);
+    }
+    if (message.processes !== 0) {
+      writer.uint32(40).uint32(message.processes);
+    }
+    if (message.obstacle !== undefined) {
+      Failure.encode(message.obstacle, writer.uint32(50).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetFactsResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetFactsResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.facts = Facts.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.peerName = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.memoryBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.diskBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.processes = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.obstacle = Failure.decode(reader, reader.uint32());
             continue;
           }
         }
@@ -1815,6 +1976,16 @@ export const MigrationService = {
     responseSerialize: (value: GetStatusResponse): Buffer => Buffer.from(GetStatusResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): GetStatusResponse => GetStatusResponse.decode(value),
   },
+  /** What this outer container offers, and what its service would need elsewhere. */
+  getFacts: {
+    path: "/ums.migration.v1.Migration/GetFacts" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetFactsRequest): Buffer => Buffer.from(GetFactsRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetFactsRequest => GetFactsRequest.decode(value),
+    responseSerialize: (value: GetFactsResponse): Buffer => Buffer.from(GetFactsResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetFactsResponse => GetFactsResponse.decode(value),
+  },
   /**
    * Moves the service to another outer container; streams progress until the outcome. Closing the
    * stream does not cancel.
@@ -1914,6 +2085,8 @@ export const MigrationService = {
 export interface MigrationServer extends UntypedServiceImplementation {
   /** The service here and its state. */
   getStatus: handleUnaryCall<GetStatusRequest, GetStatusResponse>;
+  /** What this outer container offers, and what its service would need elsewhere. */
+  getFacts: handleUnaryCall<GetFactsRequest, GetFactsResponse>;
   /**
    * Moves the service to another outer container; streams progress until the outcome. Closing the
    * stream does not cancel.
@@ -1960,6 +2133,22 @@ export interface MigrationClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: GetStatusResponse) => void,
+  ): ClientUnaryCall;
+  /** What this outer container offers, and what its service would need elsewhere. */
+  getFacts(
+    request: GetFactsRequest,
+    callback: (error: ServiceError | null, response: GetFactsResponse) => void,
+  ): ClientUnaryCall;
+  getFacts(
+    request: GetFactsRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetFactsResponse) => void,
+  ): ClientUnaryCall;
+  getFacts(
+    request: GetFactsRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetFactsResponse) => void,
   ): ClientUnaryCall;
   /**
    * Moves the service to another outer container; streams progress until the outcome. Closing the

@@ -1,6 +1,6 @@
 import { performance } from "node:perf_hooks";
-import { within } from "../lib/deadline.js";
-import type { Logger } from "../lib/log.js";
+import { within } from "./deadline.js";
+import type { Logger } from "./log.js";
 
 /** Closes something that a boot step opened. */
 export type Closer = () => Promise<void> | void;
