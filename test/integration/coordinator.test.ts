@@ -133,7 +133,8 @@ test(
     assert.equal(pair.world.running(), ["a/shop"]);
     assert.is(pair.fakes.b.workloads.size, 0);
     assert.equal([...pair.fakes.a.guards], []);
-    assert.is((await pair.ask("a", path, { method: "POST" })).status, 409);
+    assert.is((await pair.ask("a", path, { method: "POST" })).body.state, "cancelled");
+    assert.is(source.state, "ACTIVE");
   }),
 );
 

@@ -195,6 +195,9 @@ function openApiInfo(version: string) {
         certificate: { type: "mutualTLS" } as unknown as { type: "http"; scheme: string },
       },
     },
-    security: [{ token: [] as string[] }, { certificate: [] as string[] }] as Record<string, string[]>[],
+    security: [{ token: [] as string[] }, { certificate: [] as string[] }] as Record<
+      string,
+      string[]
+    >[],
   };
 }

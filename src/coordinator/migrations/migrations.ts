@@ -96,7 +96,8 @@ class Manager implements Migrations {
     this.get(id);
     await this.apply(id, { type: "cancel-requested" });
     const record = this.get(id);
-    if (!record.isCancelRequested || hasMoved(record.state)) {
+    const isTooLate = hasMoved(record.state) || record.state === "failed";
+    if (!record.isCancelRequested || isTooLate) {
       throw new UmsError("ERR_REQUEST_CONFLICT", `it is too late to cancel: ${record.state}`);
     }
     if (isOpen(record.state) && record.state !== "migrating") this.works.get(id)?.cancel.abort();
@@ -217,7 +218,11 @@ class Manager implements Migrations {
         return manager.get(id);
       },
       peer: () => this.deps.peers.to(this.get(id).request.destination.system),
-      apply: (event) => this.apply(id, event),
+      apply: async (event) => {
+        // What a closing Coordinator still hears is asked for again by the next one.
+        closing.signal.throwIfAborted();
+        await this.apply(id, event);
+      },
     };
     if (attempt.record.isCancelRequested) cancel.abort();
     const done = runAttempt(attempt)
