@@ -177,6 +177,21 @@ export const configSchema = Type.Object({
       description: "The outer container ends so many seconds after its service has gone.",
     }),
   ),
+  UMS_COORDINATOR: Type.Optional(
+    Type.String({
+      pattern: "^https://[^/]+$",
+      description: "Coordinator of this computing system, `https://host:9753`.",
+    }),
+  ),
+  UMS_EVACUATE_TO: optionalString(
+    "Computing system to which the service is migrated when this outer container is asked to stop.",
+  ),
+  UMS_EVACUATE_TIMEOUT: Type.Number({
+    minimum: 1,
+    maximum: 3_600,
+    default: 60,
+    description: "Seconds the evacuation may take; then the service is stopped.",
+  }),
   UMS_TEST_FAULTS: optionalString(
     "For tests of UMS alone: a directory of fault points (src/lib/faults.ts).",
   ),

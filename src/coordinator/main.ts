@@ -89,7 +89,7 @@ async function open(
   const migrations = createMigrations({ ...common, store: records, waits });
   boot.onClose("migrations", () => migrations.close());
   const decide = firstOf([requestPolicy, evacuatePolicy]);
-  const evacuations = createEvacuations({ orchestrator, outer, migrations, decide });
+  const evacuations = createEvacuations({ orchestrator, outer, migrations, decide, log });
 
   arrivals.resume();
   await boot.step("carry on", resumeMs, () => migrations.resume());

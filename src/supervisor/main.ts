@@ -15,6 +15,7 @@ import { announceMetrics } from "./announce-metrics.js";
 import { announceTargets } from "./announce-targets.js";
 import { createDataPlane } from "./data-plane.js";
 import { endFrozen } from "./end-frozen.js";
+import { evacuate } from "./evacuate.js";
 import { describeExit, failureExitCode, isExitRecorded, recordExit } from "./exit.js";
 import { checkFrontConfig, openFront } from "./front.js";
 import { registerFrontMetrics } from "./front-metrics.js";
@@ -229,7 +230,12 @@ async function superviseService(
     () => migration.status().inDoubt,
   );
 
-  const end = await untilEnd(options, service, stop.requested, front.disposed, migration);
+  const evacuateService = async () => {
+    const serviceId = (await store.read())?.spec.serviceId;
+    return evacuate({ config, serviceId, log });
+  };
+  const ends = { stop: stop.requested, disposed: front.disposed };
+  const end = await untilEnd(options, service, ends, migration, evacuateService);
   await endFrozen(service, log);
   return end;
 }
@@ -238,18 +244,19 @@ async function superviseService(
 async function untilEnd(
   { config, log }: SupervisorOptions,
   service: NestedService,
-  stopRequested: Promise<void>,
-  disposed: Promise<string>,
+  ends: { stop: Promise<void>; disposed: Promise<string> },
   migration: Migration,
+  evacuateService: () => Promise<boolean>,
 ): Promise<{ exitCode: number; reason: string }> {
   if (service.state() === "absent") log.info("standing by to receive a service");
   const exit = service.waitExit();
   const stopReason = await Promise.race([
     exit.then(() => undefined),
-    stopRequested.then(() => "asked to stop"),
-    disposed,
+    ends.stop.then(() => "asked to stop"),
+    ends.disposed,
   ]);
   if (stopReason !== undefined) {
+    if (service.state() === "running") await evacuateService();
     const stopTimeoutMs = config.UMS_STOP_TIMEOUT * 1000;
     await migration.prepareStop(stopTimeoutMs);
     if (migration.hasLeft()) {

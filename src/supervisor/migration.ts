@@ -16,7 +16,6 @@ import { poll } from "../lib/deadline.js";
 import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import { matcherOf } from "../lib/patterns.js";
-import { umsVersion } from "../lib/version.js";
 import type { DestinationRunner } from "../migration/destination-role.js";
 import { createDestinationRunner } from "../migration/destination-runner.js";
 import { createDoubtOrders } from "../migration/doubt.js";
@@ -29,7 +28,7 @@ import {
   isUndecided,
   type SourceState,
 } from "../migration/source-state.js";
-import type { FactsView, ServiceStatus, TrafficStatus } from "../migration/view.js";
+import type { ServiceStatus, TrafficStatus } from "../migration/view.js";
 import type { NestedService } from "../nested/service.js";
 import { removePendingRestores } from "../oci/pending-restore.js";
 import type { IdentityStore } from "../peer/identity.js";
@@ -45,6 +44,7 @@ import { placeOf } from "./place.js";
 import { createRelaying, type Relaying } from "./relaying.js";
 import type { SpecStore } from "./spec-store.js";
 import { describeStatus } from "./status.js";
+import { umsVersion } from "./version.js";
 
 export interface MigrationDeps {
   config: Config;
@@ -333,52 +333,6 @@ class OpenMigration implements Migration {
           ? undefined
           : { identity, authorisation },
     });
-      isOurs: (name: string) => this.isOurs(name),
-      drainRelay: (options: DrainRelayOptions) => this.relaying.drain(options),
-    };
-    const status = () => this.status();
-    const facts = () => this.describeHere();
-    this.servers.push(
-      await listenLocal(localSocketPath, {
-        migration: createMigrationService({ ...operator, status, facts, authorize: localOperator }),
-      }),
-    );
-    const { identity } = this;
-    if (identity === undefined) return;
-    const data = await listenData({
-      host: anyAddress(),
-      port: config.UMS_DATA_PORT,
-      tls: () => identity.current(),
-      authorize: ({ migrationId }, peer) => this.destination.checkSource(migrationId, peer.name),
-      onStream: ({ migrationId, kind, name }, stream, peer) =>
-        this.destination.accept(migrationId, kind as StreamKind, name, stream, peer.name),
-      // Streams that were opened in advance and not needed are cancelled at the end of every move.
-      onFailed: ({ code, message }, remote) =>
-        log[code === "ERR_CANCELLED" ? "debug" : "warn"]({ code, remote }, message),
-    });
-    this.servers.push(data);
-    const services = {
-      migration: createMigrationService({
-        ...operator,
-        status,
-        facts,
-        authorize: requireRole(identity, "operator"),
-      }),
-      peer: createPeerService({
-        authorize: requireRole(identity, "peer"),
-        destination: this.destination,
-        departure: (migrationId) => {
-          const record = journal.find("source", migrationId);
-          return record?.role === "source" ? record.state : undefined;
-        },
-        dataPort: data.port,
-        resetFlows: (peerName) => this.deps.plane.resetFlows(peerName),
-      }),
-    };
-    const host = anyAddress() === "::" ? "[::]" : anyAddress();
-    const address = { host, port: config.UMS_PEER_PORT };
-    this.servers.push(await listenNetwork(address, identity.current(), services));
-    log.info({ peerPort: config.UMS_PEER_PORT, dataPort: data.port }, "Migration Interface open");
   }
 
   status(): ServiceStatus {
@@ -399,16 +353,6 @@ class OpenMigration implements Migration {
 
   traffic(): Promise<TrafficStatus> {
     return this.relaying.traffic();
-  private async describeHere(): Promise<FactsView> {
-    const peerName = this.identity?.current().self.name ?? "";
-    const none = { facts: this.facts, peerName, memoryBytes: 0, diskBytes: 0, processes: 0 };
-    if (this.sourceSide === undefined || this.deps.service.state() !== "running") return none;
-    try {
-      const { memoryBytes, diskBytes, processes = 0 } = await this.sourceSide.describe();
-      return { ...none, memoryBytes, diskBytes, processes };
-    } catch (thrown) {
-      return { ...none, obstacle: UmsError.from(thrown) };
-    }
   }
 
   private openRelay() {

@@ -43,7 +43,7 @@ test(
     assert.is(source.orders.length, 1);
     assert.equal(arrival?.spec.env.at(-1), {
       name: "UMS_ALLOW_FROM",
-      value: "peer-of-a/shop",
+      value: "peer-of-a-shop",
     });
   }),
 );

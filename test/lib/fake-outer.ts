@@ -51,6 +51,7 @@ export class FakeOuter {
   serviceId = "";
   migrationId = "";
   peer = "";
+  peerName: string;
   course: FakeCourse = "moves";
   facts = fakeFacts;
   /** Orders to migrate that it has got. */
@@ -66,7 +67,9 @@ export class FakeOuter {
     readonly name: string,
     readonly address: string,
     readonly port: number,
-  ) {}
+  ) {
+    this.peerName = `peer-of-${name.replace("/", "-")}`;
+  }
 
   async open(): Promise<void> {
     const address = { host: "127.0.0.1", port: this.port };
@@ -97,7 +100,7 @@ export class FakeOuter {
       getFacts: (_, done) =>
         done(null, {
           facts: this.facts,
-          peerName: `peer-of-${this.name}`,
+          peerName: this.peerName,
           memoryBytes: 100n * 1024n * 1024n,
           diskBytes: 0n,
           processes: 1,

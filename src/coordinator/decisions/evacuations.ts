@@ -1,9 +1,10 @@
 /** Outer containers that must end and ask for their own service's evacuation. */
 import { UmsError } from "../../errors.js";
+import type { Logger } from "../../lib/log.js";
 import type { Orchestrator, Workload } from "../../orchestrators/contract.js";
 import type { Migrations } from "../migrations/migrations.js";
 import type { MigrationRecord } from "../migrations/record.js";
-import { hasMoved } from "../migrations/state.js";
+import { isFinal, isOpen } from "../migrations/state.js";
 import { type OuterContainers, peerAddressOf } from "../outer.js";
 import type { DecisionMaker } from "./contract.js";
 
@@ -38,6 +39,7 @@ export interface EvacuationsDeps {
   outer: OuterContainers;
   migrations: Migrations;
   decide: DecisionMaker;
+  log: Logger;
 }
 
 const callerOf = (peerName: string) => `peer:${peerName}`;
@@ -55,7 +57,10 @@ export function createEvacuations(deps: EvacuationsDeps): Evacuations {
           "this Coordinator's policy does not evacuate it",
         );
       }
-      return viewOf(await migrations.create(request, { name: callerOf(peerName) }));
+      const known = sameEvacuation(migrations, workload.id, callerOf(peerName));
+      const record = known ?? (await migrations.create(request, { name: callerOf(peerName) }));
+      if (known === undefined) callOffLater(deps, record.id, graceMs);
+      return viewOf(record);
     },
     get(migrationId, peerName) {
       const record = migrations.get(migrationId);
@@ -63,6 +68,23 @@ export function createEvacuations(deps: EvacuationsDeps): Evacuations {
       throw new UmsError("ERR_MIGRATION_NOT_FOUND", `there is no migration ${migrationId}`);
     },
   };
+}
+
+function sameEvacuation(migrations: Migrations, workloadId: string, caller: string) {
+  return migrations
+    .list()
+    .find((one) => one.workloadId === workloadId && one.caller === caller && !isFinal(one.state));
+}
+
+/** When the time is over its service is stopped: a migration must not begin after that. */
+function callOffLater({ migrations, log }: EvacuationsDeps, id: string, graceMs: number): void {
+  const callOff = async () => {
+    if (isOpen(migrations.get(id).state)) await migrations.cancel(id);
+  };
+  const timer = setTimeout(() => {
+    callOff().catch((error) => log.warn({ err: error, migrationId: id }, "not called off"));
+  }, graceMs);
+  timer.unref();
 }
 
 /** Asked of the outer container itself at the address that the orchestrator knows. */
@@ -87,8 +109,9 @@ async function findService(
   throw new UmsError("ERR_PEER_IDENTITY", `the service is not that of peer ${peerName}`);
 }
 
+/** `moved` only when the source's workload is cleaned up: until then it must not end by itself. */
 function viewOf({ id: migrationId, state, problem }: MigrationRecord): EvacuationView {
-  if (hasMoved(state)) return { migrationId, state: "moved" };
+  if (state === "done") return { migrationId, state: "moved" };
   if (state !== "failed" && state !== "cancelled") return { migrationId, state: "moving" };
   return { migrationId, state: "failed", reason: problem?.detail ?? state };
 }

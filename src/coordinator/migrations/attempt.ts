@@ -129,8 +129,13 @@ function step(attempt: Attempt): Promise<void> {
 async function plan(attempt: Attempt): Promise<void> {
   const { record, deps, cancel } = attempt;
   const { request } = record;
-  cancel.throwIfAborted();
-  const workload = await deps.orchestrator.read(record.workloadId);
+  const workload = await persist(() => deps.orchestrator.read(record.workloadId), {
+    forMs: deps.waits.awayMs,
+    signal: cancel,
+    backoff: deps.waits.backoff,
+    // An engine that starts again beside this Coordinator is there in a moment.
+    isRepeated: ({ code }) => code === "ERR_ORCHESTRATOR_UNAVAILABLE",
+  });
   const input = await deps.survey.inputFor(workload, request.destination.system);
   const chosen = chooseApproach(determine(input), input, request.approach);
   if (workload.endpoint === undefined) {
