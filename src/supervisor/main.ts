@@ -256,7 +256,10 @@ async function untilEnd(
     ends.disposed,
   ]);
   if (stopReason !== undefined) {
-    if (service.state() === "running") await evacuateService();
+    if (service.state() === "running") {
+      const ended = await Promise.race([exit, evacuateService().then(() => undefined)]);
+      if (ended !== undefined) return { exitCode: ended.exitCode, reason: describeExit(ended) };
+    }
     const stopTimeoutMs = config.UMS_STOP_TIMEOUT * 1000;
     await migration.prepareStop(stopTimeoutMs);
     if (migration.hasLeft()) {
