@@ -6,6 +6,7 @@ import { loadCoordinatorConfig } from "../../src/coordinator/config.js";
 import { type Coordinator, openCoordinator } from "../../src/coordinator/main.js";
 import { poll } from "../../src/lib/deadline.js";
 import { silentLogger } from "../../src/lib/log.js";
+import type { Orchestrator } from "../../src/orchestrators/contract.js";
 import { makeAuthority, type TestAuthority } from "./certificates.js";
 import { FakeOrchestrator } from "./fake-orchestrator.js";
 import { FakeWorld } from "./fake-outer.js";
@@ -44,6 +45,8 @@ export class CoordinatorPair {
   readonly ports: Record<string, number> = {};
   readonly running = new Map<string, Coordinator>();
   readonly fakes: Record<"a" | "b", FakeOrchestrator>;
+  /** What the Coordinators drive: the fakes, unless a test has put others here. */
+  readonly orchestrators: Record<"a" | "b", Orchestrator>;
 
   private constructor(
     readonly directory: string,
@@ -51,9 +54,11 @@ export class CoordinatorPair {
     readonly world: FakeWorld,
   ) {
     this.fakes = { a: new FakeOrchestrator(world, "a"), b: new FakeOrchestrator(world, "b") };
+    this.orchestrators = { ...this.fakes };
   }
 
-  static async open(directory: string): Promise<CoordinatorPair> {
+  /** @param isStarted false: the test starts them itself, with its own orchestrators */
+  static async open(directory: string, isStarted = true): Promise<CoordinatorPair> {
     const authority = await makeAuthority(directory);
     const world = new FakeWorld(await authority.identity("outer"));
     const pair = new CoordinatorPair(directory, authority, world);
@@ -62,8 +67,10 @@ export class CoordinatorPair {
       await authority.issue(system, "operator");
       pair.ports[system] = await freePort();
     }
-    await pair.start("a");
-    await pair.start("b");
+    if (isStarted) {
+      await pair.start("a");
+      await pair.start("b");
+    }
     return pair;
   }
 
@@ -81,7 +88,7 @@ export class CoordinatorPair {
     const coordinator = await openCoordinator({
       config,
       log: silentLogger(),
-      openOrchestrator: async () => this.fakes[system],
+      openOrchestrator: async () => this.orchestrators[system],
       waits: fastWaits,
     });
     this.running.set(system, coordinator);
@@ -114,7 +121,7 @@ export class CoordinatorPair {
       const { body } = await this.ask("a", `/v1/migrations/${id}`);
       return is(body) ? body : undefined;
     };
-    return poll(`migration ${id}`, look, { timeoutMs: 30_000, intervalMs: 20 });
+    return poll(`migration ${id}`, look, { timeoutMs: 120_000, intervalMs: 50 });
   }
 
   settled(id: string): Promise<Answer["body"]> {
