@@ -36,19 +36,7 @@ test.before(async () => {
   const env = { UMS_COORDINATOR_LISTEN: `0.0.0.0:${pair.ports["a"]}` };
   await pair.start("a", env);
   await pair.start("b");
-  const host = networkInterfaces()["docker0"]?.[0]?.address ?? "127.0.0.1";
-  const image = await outerWithFixture("programs");
-  const outer = await lab.start("source", {
-    image,
-    args: ["sh", "-c", count],
-    env: {
-      UMS_COORDINATOR: `https://${host}:${pair.ports["a"]}`,
-      UMS_EVACUATE_TO: "b",
-      UMS_EVACUATE_TIMEOUT: "120",
-    },
-    tlsDirectory: join(directory, "peer-outer-a"),
-  });
-  a.add(outer, { ...fakeWorkloadSpec("shop"), env: [] });
+  await startSource("source");
 });
 
 test.after(async () => {
@@ -81,25 +69,11 @@ test("moves the service by a request, and it goes on where it was", async () => 
   console.log(`freeze ${done.result.freezeMs} ms, total ${done.result.totalMs} ms`);
 });
 
-test("brings it home, and from an outer container that is stopped elsewhere again", async () => {
-  // A new source, as a user would start it, since the first one is a Frontman now.
-  for (const outer of [only(a), only(b)]) await outer.remove();
-  a.outers.clear();
-  b.outers.clear();
-  await Promise.all([...(await a.list())].map(({ id }) => a.remove(id)));
-  await Promise.all([...(await b.list())].map(({ id }) => b.remove(id)));
-  const host = networkInterfaces()["docker0"]?.[0]?.address ?? "127.0.0.1";
-  const source = await lab.start("stopped", {
-    image: await outerWithFixture("programs"),
-    args: ["sh", "-c", count],
-    env: {
-      UMS_COORDINATOR: `https://${host}:${pair.ports["a"]}`,
-      UMS_EVACUATE_TO: "b",
-      UMS_EVACUATE_TIMEOUT: "120",
-    },
-    tlsDirectory: join(directory, "peer-outer-a"),
-  });
-  a.add(source, { ...fakeWorkloadSpec("shop"), env: [] });
+test("saves the service from an outer container that is stopped", async () => {
+  for (const orchestrator of [a, b]) {
+    for (const { id } of await orchestrator.list()) await orchestrator.remove(id);
+  }
+  const source = await startSource("stopped");
   const before = await counted(source);
   await run(["docker", "kill", "--signal", "TERM", source.name]);
   const destination = await poll("the destination", () => [...b.outers.values()][0], {
@@ -109,6 +83,23 @@ test("brings it home, and from an outer container that is stopped elsewhere agai
   const hasGone = async () => (await a.list()).length === 0;
   await poll("the end of the source", hasGone, { timeoutMs: 60_000 });
 });
+
+/** A service of a, as a user would start it. */
+async function startSource(name: string): Promise<OuterContainer> {
+  const host = networkInterfaces()["docker0"]?.[0]?.address ?? "127.0.0.1";
+  const outer = await lab.start(name, {
+    image: await outerWithFixture("programs"),
+    args: ["sh", "-c", count],
+    env: {
+      UMS_COORDINATOR: `https://${host}:${pair.ports["a"]}`,
+      UMS_EVACUATE_TO: "b",
+      UMS_EVACUATE_TIMEOUT: "120",
+    },
+    tlsDirectory: join(directory, "peer-outer-a"),
+  });
+  a.add(outer, { ...fakeWorkloadSpec("shop"), env: [] });
+  return outer;
+}
 
 function only(orchestrator: LabOrchestrator): OuterContainer {
   const [outer] = [...orchestrator.outers.values()];

@@ -60,6 +60,7 @@ export function serviceRoutes(app: FastifyInstance, deps: ApiDeps): undefined {
       schema: {
         tags: ["services"],
         summary: "One service, by name or id",
+        params: Type.Object({ "*": Type.String({ minLength: 1, maxLength: 300 }) }),
         querystring: destination,
         response: responses({ 200: serviceSchema }, 400, 404, 502, 503, 504),
       },

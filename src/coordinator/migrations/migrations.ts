@@ -84,9 +84,15 @@ class Manager implements Migrations {
 
   retry(id: string, caller: Caller): Promise<MigrationRecord> {
     return this.inTurn(async () => {
-      const { state, request } = this.get(id);
+      const { state, request, isSettled } = this.get(id);
       if (state !== "failed" && state !== "cancelled") {
         throw new UmsError("ERR_REQUEST_CONFLICT", `the migration is ${state}: nothing to retry`);
+      }
+      // What the first one made has the name that the second one needs.
+      if (!isSettled) {
+        throw new UmsError("ERR_REQUEST_CONFLICT", "the migration is still being cleaned up", {
+          hint: "retry when isSettled is true",
+        });
       }
       return await this.accept(request, caller, id);
     });
