@@ -1,7 +1,7 @@
 import { Command } from "commander";
 import { registerBuild } from "./build.js";
-import { registerDoubt } from "./doubt.js";
 import { registerCoordinator } from "./coordinator.js";
+import { registerDoubt } from "./doubt.js";
 import { registerDrain } from "./drain.js";
 import { registerExec } from "./exec.js";
 import { registerFrontman } from "./frontman.js";

@@ -11,6 +11,7 @@ import type { Authenticate } from "./identity.js";
  */
 export const callers: Readonly<Record<string, readonly PeerRole[]>> = {
   "/ums.migration.v1.Migration/GetStatus": ["operator", "observer"],
+  "/ums.migration.v1.Migration/GetFacts": ["operator"],
   "/ums.migration.v1.Migration/Migrate": ["operator"],
   "/ums.migration.v1.Migration/Cancel": ["operator"],
   "/ums.migration.v1.Migration/IssueToken": ["operator"],

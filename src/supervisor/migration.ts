@@ -12,22 +12,16 @@ import type { Config } from "../config.js";
 import type { Engine } from "../dockerd/engine.js";
 import { UmsError } from "../errors.js";
 import type { PlaceBoard } from "../frontman/place.js";
-import { poll } from "../lib/deadline.js";
 import type { Faults } from "../lib/faults.js";
 import type { Logger } from "../lib/log.js";
 import { matcherOf } from "../lib/patterns.js";
+import { umsVersion } from "../lib/version.js";
 import type { DestinationRunner } from "../migration/destination-role.js";
 import { createDestinationRunner } from "../migration/destination-runner.js";
 import { createDoubtOrders } from "../migration/doubt.js";
 import type { Journal } from "../migration/journal.js";
 import { createSourceRunner, type SourceRunner } from "../migration/source-runner.js";
-import {
-  initialSource,
-  isBusy,
-  isCommitted,
-  isUndecided,
-  type SourceState,
-} from "../migration/source-state.js";
+import { initialSource, isCommitted, type SourceState } from "../migration/source-state.js";
 import type { ServiceStatus, TrafficStatus } from "../migration/view.js";
 import type { NestedService } from "../nested/service.js";
 import { removePendingRestores } from "../oci/pending-restore.js";
@@ -37,14 +31,15 @@ import { type Announcer, arrivalIn } from "./announce.js";
 import { type Authorisation, openAuthorisation } from "./authorisation.js";
 import { openIdentityIfThere, ownAddresses, withCertificates } from "./certificates.js";
 import type { DataPlane } from "./data-plane.js";
+import { describeHere } from "./here.js";
 import { openInterface } from "./migration-interface.js";
 import type { Ownership } from "./ownership.js";
 import { createPeerLinks, type PeerLinks } from "./peer-link.js";
 import { placeOf } from "./place.js";
+import { prepareStop } from "./prepare-stop.js";
 import { createRelaying, type Relaying } from "./relaying.js";
 import type { SpecStore } from "./spec-store.js";
 import { describeStatus } from "./status.js";
-import { umsVersion } from "./version.js";
 
 export interface MigrationDeps {
   config: Config;
@@ -193,22 +188,9 @@ class OpenMigration implements Migration {
     return this.spec?.name ?? "";
   }
 
-  async prepareStop(timeoutMs: number): Promise<void> {
-    const { source } = this;
-    // Or it would be committed to, and end as soon as it has come.
-    await this.destination.stop().catch((error: unknown) => {
-      this.deps.log.warn({ err: error }, "what was received could not be discarded in time");
-    });
-    if (source === undefined || !isBusy(source.state.phase)) return;
-    if (isUndecided(source.state.phase)) {
-      await source.cancel("the outer container was asked to stop");
-    }
-    try {
-      const isSettled = () => !isBusy(source.state.phase);
-      await poll("the end of the migration", isSettled, { timeoutMs });
-    } catch (error) {
-      this.deps.log.error({ err: error, ...source.state }, "stopped in the middle of a migration");
-    }
+  prepareStop(timeoutMs: number): Promise<void> {
+    const { source, destination } = this;
+    return prepareStop({ source, destination, log: this.deps.log }, timeoutMs);
   }
 
   async close(): Promise<void> {
@@ -325,6 +307,11 @@ class OpenMigration implements Migration {
         drainRelay: (options) => this.relaying.drain(options),
         status: () => this.status(),
         traffic: () => this.traffic(),
+        facts: () => {
+          const { facts, sourceSide: side } = this;
+          const peerName = identity?.current().self.name ?? "";
+          return describeHere({ facts, side, peerName, service: this.deps.service });
+        },
         issueToken: async (order) => withCertificates(this.authorisation).issueToken(order),
       },
       resetFlows: (peerName) => plane.resetFlows(peerName),

@@ -2,7 +2,7 @@
  * Fake outer containers: real gRPC servers with the installation's certificates, whose Migration
  * service moves nothing but a name. `FakeWorld` knows them by address, as a network would.
  */
-import type { ServerWritableStream } from "@grpc/grpc-js";
+import type { ServerWritableStream, ServiceError } from "@grpc/grpc-js";
 import { UmsError } from "../../src/errors.js";
 import type {
   MigrateEvent,
@@ -73,9 +73,11 @@ export class FakeOuter {
 
   async open(): Promise<void> {
     const address = { host: "127.0.0.1", port: this.port };
-    this.server = await listenNetwork(address, this.world.identity(), {
-      migration: this.service(),
-    });
+    const identity = this.world.identity();
+    // Whoever has a certificate of the installation: roles are not what these tests are about.
+    const authenticate = () => ({ role: "operator" as const, name: "any", thumbprint: "" });
+    const rules = { authenticate, isOperatorAllowed: () => true };
+    this.server = await listenNetwork(address, identity, { migration: this.service() }, rules);
   }
 
   async close(): Promise<void> {
@@ -116,6 +118,11 @@ export class FakeOuter {
         this.gate.resolve("cancel");
         done(null, { migrationId: request.migrationId });
       },
+      issueToken: refuse,
+      rollback: refuse,
+      takeover: refuse,
+      exportCommit: refuse,
+      importCommit: refuse,
       drainRelay: (_, done) => {
         this.drains += 1;
         const flows = this.flows;
@@ -139,6 +146,18 @@ export class FakeOuter {
       explanation: `a fake that is ${state}`,
       relayedPackets: 0n,
       relayedBytes: 0n,
+      self: this.peerName,
+      peerName: "",
+      owner: here === "running" ? "here" : "peer",
+      since: "",
+      lastError: "",
+      next: "",
+      inDoubt: false,
+      fence: "",
+      relayPhase: "none",
+      relayedFlows: 0,
+      queuePackets: 0,
+      droppedPackets: 0n,
     };
   }
 
@@ -158,6 +177,7 @@ export class FakeOuter {
       bytesSent: 5n,
       bytesTotal: 10n,
       elapsedMs: 1n,
+      doubt: "",
     };
     call.write({ event: { $case: "progress", value: progress } });
     const word = this.course === "pauses" ? await this.gate.promise : "go";
@@ -198,4 +218,9 @@ export class FakeOuter {
     this.here = "none";
     return true;
   }
+}
+
+/** Not asked for by a Coordinator. */
+function refuse(_: unknown, done: (error: Partial<ServiceError>) => void): void {
+  done(toServiceError(new UmsError("ERR_INTERNAL", "a fake does not do that")));
 }

@@ -87,7 +87,8 @@ function identify(request: FastifyRequest, { identity, token }: AuthOptions): Pr
     throw untrusted(`the certificate is not trusted: ${String(socket.authorizationError)}`);
   }
   const { role, name } = (identity as IdentityStore).current().identify(certificate);
-  return { kind: role, name };
+  // An observer looks at outer containers; what a Coordinator tells is for operators.
+  return { kind: role === "observer" ? "anybody" : role, name };
 }
 
 /** A page of another origin must not use a certificate that the browser would show for it. */
