@@ -9,9 +9,10 @@ import type { CliContext } from "./program.js";
 /** Flag -> variable; a flag wins. */
 const flags: [flag: string, variable: string, description: string][] = [
   ["system <name>", "UMS_COORDINATOR_SYSTEM", "name of this computing system"],
-  ["orchestrator <kind>", "UMS_COORDINATOR_ORCHESTRATOR", "docker, swarm or podman"],
+  ["orchestrator <kind>", "UMS_COORDINATOR_ORCHESTRATOR", "docker"],
   ["address <address>", "UMS_COORDINATOR_ORCHESTRATOR_ADDRESS", "of the orchestrator's API"],
   ["host <address>", "UMS_COORDINATOR_HOST", "this machine, as others reach published ports"],
+  ["ports <first-last>", "UMS_COORDINATOR_OUTER_PORTS", "ports of it for new outer containers"],
   ["listen <host:port>", "UMS_COORDINATOR_LISTEN", "address of the API and the page"],
   ["tls <directory>", "UMS_COORDINATOR_TLS_DIR", "ca.crt, tls.crt and tls.key"],
   ["token-file <file>", "UMS_COORDINATOR_TOKEN_FILE", "API token for people and the page"],
@@ -37,15 +38,18 @@ async function run(given: Record<string, string | boolean>, { env }: CliContext)
   const stop = new Promise<NodeJS.Signals>((resolve) => {
     for (const signal of ["SIGTERM", "SIGINT"] as const) process.once(signal, resolve);
   });
-  const { kind, address } = config.orchestrator;
+  const { orchestrator, host, outerPorts, outerTls, allowedBinds } = config;
   const coordinator = await openCoordinator({
     config,
     log,
     openOrchestrator: () =>
       openOrchestrator({
-        kind,
-        ...(address === undefined ? {} : { address }),
-        ...(config.host === undefined ? {} : { publicHost: config.host }),
+        ...orchestrator,
+        allowedBinds,
+        ...(outerTls === undefined ? {} : { outerTls }),
+        ...(host === undefined || outerPorts === undefined
+          ? {}
+          : { published: { host, ports: outerPorts } }),
       }),
   });
   log.info({ url: coordinator.url, system: config.system }, "Coordinator listens");

@@ -13,14 +13,21 @@ export const coordinatorSchema = Type.Object({
       "Name of this computing system; the Coordinator's certificate is an operator's of this name.",
   }),
   UMS_COORDINATOR_ORCHESTRATOR: Type.Union(
-    ["docker", "swarm", "podman"].map((kind) => Type.Literal(kind)),
-    { default: "docker", description: "Its orchestrator: `docker`, `swarm` or `podman`." },
+    ["docker"].map((kind) => Type.Literal(kind)),
+    { default: "docker", description: "Its orchestrator: `docker`." },
   ),
   UMS_COORDINATOR_ORCHESTRATOR_ADDRESS: optional(
     "Address of the orchestrator's API, e.g. `unix:///var/run/docker.sock`. Default: the kind's own.",
   ),
   UMS_COORDINATOR_HOST: optional(
     "Address or name of this machine, at which outer containers with published ports are reached.",
+  ),
+  UMS_COORDINATOR_OUTER_PORTS: Type.Optional(
+    Type.String({
+      pattern: "^\\d{1,5}-\\d{1,5}$",
+      description:
+        "Ports of this machine that outer containers take for their supervisors, three each, `FIRST-LAST`; with UMS_COORDINATOR_HOST. Default: none, they are reached at their own addresses.",
+    }),
   ),
   UMS_COORDINATOR_LISTEN: Type.String({
     pattern: "^(\\d{1,3}(\\.\\d{1,3}){3}|\\[[0-9a-fA-F:]+\\]|localhost):\\d{1,5}$",
@@ -82,8 +89,10 @@ export interface OuterTls {
 
 export interface CoordinatorConfig {
   system: string;
-  orchestrator: { kind: "docker" | "swarm" | "podman"; address?: string };
+  orchestrator: { kind: "docker"; address?: string };
   host?: string;
+  /** Of `host`, for the supervisors of new outer containers. */
+  outerPorts?: { first: number; last: number };
   listen: { host: string; port: number };
   tlsDir: string;
   tokenFile?: string;
@@ -144,13 +153,15 @@ function check(settings: Settings): CoordinatorConfig {
   const address = settings.UMS_COORDINATOR_ORCHESTRATOR_ADDRESS;
   const tokenFile = settings.UMS_COORDINATOR_TOKEN_FILE;
   const host = settings.UMS_COORDINATOR_HOST;
+  const outerPorts = parsePorts(settings.UMS_COORDINATOR_OUTER_PORTS, host);
   return {
     system,
     orchestrator: {
-      kind: settings.UMS_COORDINATOR_ORCHESTRATOR as "docker" | "swarm" | "podman",
+      kind: settings.UMS_COORDINATOR_ORCHESTRATOR as "docker",
       ...(address === undefined ? {} : { address }),
     },
     ...(host === undefined ? {} : { host }),
+    ...(outerPorts === undefined ? {} : { outerPorts }),
     listen,
     tlsDir: settings.UMS_COORDINATOR_TLS_DIR,
     ...(tokenFile === undefined ? {} : { tokenFile }),
@@ -167,6 +178,17 @@ function convert(name: string, text: string): unknown {
   if (lists.has(name)) return text.split(",").map((part) => part.trim());
   if (name === "UMS_COORDINATOR_INSECURE") return text === "true" || text === "1" || undefined;
   return text;
+}
+
+function parsePorts(text: string | undefined, host: string | undefined) {
+  if (text === undefined) return undefined;
+  const variable = "UMS_COORDINATOR_OUTER_PORTS";
+  const [first = 0, last = 0] = text.split("-").map(Number);
+  if (first < 1 || last > 65_535 || last - first < 2) {
+    throw invalid(variable, text, "three ports or more, 1 to 65535");
+  }
+  if (host === undefined) throw invalid(variable, text, "it goes with UMS_COORDINATOR_HOST");
+  return { first, last };
 }
 
 function parseListen(text: string): { host: string; port: number } {

@@ -6,31 +6,45 @@ export interface OrchestratorOptions {
   kind: OrchestratorKind;
   /** Of the orchestrator's API; undefined: where it is by default on its own machine. */
   address?: string;
-  /** Address or name at which ports published on this machine are reached from others. */
-  publicHost?: string;
+  /**
+   * Where supervisors are reached from other machines, and ports of the machine that new outer
+   * containers may take. Undefined: at the container's own address.
+   */
+  published?: { host: string; ports: { first: number; last: number } };
+  /** Certificates of the outer containers that are made, mounted at /etc/ums/tls. */
+  outerTls?: { kind: "volume" | "bind" | "config"; source: string };
+  /** Directories of the machine that a service from elsewhere may have bound. */
+  allowedBinds: readonly string[];
 }
 
-/** What each driver's module exports. */
-export interface DriverModule {
-  openDriver(options: OrchestratorOptions): Promise<Orchestrator>;
-}
-
-const drivers: Partial<Record<OrchestratorKind, string>> = {
-  docker: "./docker/driver.js",
-  swarm: "./swarm/driver.js",
-  podman: "./podman/driver.js",
-};
-
-/** @throws ERR_CONFIG_INVALID for a kind without a driver; ERR_ORCHESTRATOR_UNAVAILABLE */
+/** @throws ERR_CONFIG_INVALID for a kind without a driver, or what it cannot do */
 export async function openOrchestrator(options: OrchestratorOptions): Promise<Orchestrator> {
-  const path = drivers[options.kind];
-  if (path === undefined) throw unknownKind(options.kind);
-  const module = (await import(path)) as DriverModule;
-  return module.openDriver(options);
+  switch (options.kind) {
+    case "docker":
+      return openDockerDriver(options);
+    default:
+      throw new UmsError(
+        "ERR_CONFIG_INVALID",
+        `there is no driver for the orchestrator "${options.kind}" yet`,
+        { hint: "choose docker" },
+      );
+  }
 }
 
-function unknownKind(kind: string): UmsError {
-  return new UmsError("ERR_CONFIG_INVALID", `there is no driver for the orchestrator "${kind}"`, {
-    hint: `choose one of ${Object.keys(drivers).join(", ")}`,
+const defaultDockerAddress = "unix:///var/run/docker.sock";
+
+async function openDockerDriver(options: OrchestratorOptions): Promise<Orchestrator> {
+  const { openDocker } = await import("./docker/driver.js");
+  const { address = defaultDockerAddress, published, outerTls, allowedBinds } = options;
+  if (outerTls?.kind === "config") {
+    throw new UmsError("ERR_CONFIG_INVALID", "a Docker engine has no secrets to mount", {
+      hint: "give the certificates as a volume or a directory (bind)",
+    });
+  }
+  return openDocker({
+    address,
+    allowedBinds,
+    ...(published === undefined ? {} : { published }),
+    ...(outerTls === undefined ? {} : { outerTls: { kind: outerTls.kind, source: outerTls.source } }),
   });
 }

@@ -8,6 +8,7 @@ import {
   serviceLabel,
   statePath,
   supervisorPortCount,
+  isPlatformPath,
   tlsPath,
 } from "../platform.js";
 import { withoutForeignBinds } from "../untranslatable.js";
@@ -143,7 +144,9 @@ function mountsOf(order: CreateOrder, options: WriteOptions): Docker.MountConfig
     options.outerTls === undefined
       ? []
       : [{ ...options.outerTls, target: tlsPath, isReadOnly: true }];
-  const given = withoutForeignBinds(spec.mounts, options.allowedBinds);
+  // What the platform is given is ours to say, whoever put it into the order.
+  const services = spec.mounts.filter(({ target }) => !isPlatformPath(target));
+  const given = withoutForeignBinds(services, options.allowedBinds);
   return [
     // Not ours to remove: it has no labels.
     ...tls.map((mount) => mountOf(mount, undefined)),
