@@ -70,7 +70,7 @@ export function judge(result: SoakResult, options: SoakOptions): Check[] {
     fault === undefined ? [] : [{ name: `no leak at ${place}: ${name}`, fault }],
   );
   return [
-    none(`${options.moves} moves: missing`, options.moves - moves.length),
+    none(`none of ${options.moves} moves is missing`, Math.max(0, options.moves - moves.length)),
     none("no migration fails", failedMoves.length),
     none(
       "no acknowledged write is lost",
