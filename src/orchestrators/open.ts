@@ -45,6 +45,8 @@ async function openDockerDriver(options: OrchestratorOptions): Promise<Orchestra
     address,
     allowedBinds,
     ...(published === undefined ? {} : { published }),
-    ...(outerTls === undefined ? {} : { outerTls: { kind: outerTls.kind, source: outerTls.source } }),
+    ...(outerTls === undefined
+      ? {}
+      : { outerTls: { kind: outerTls.kind, source: outerTls.source } }),
   });
 }

@@ -3,12 +3,12 @@ import type { CreateOrder } from "../contract.js";
 import { formatVariable, outerVariables } from "../environment.js";
 import {
   enginePath,
+  isPlatformPath,
   migrationLabel,
   portsLabel,
   serviceLabel,
   statePath,
   supervisorPortCount,
-  isPlatformPath,
   tlsPath,
 } from "../platform.js";
 import { withoutForeignBinds } from "../untranslatable.js";
