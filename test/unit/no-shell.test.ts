@@ -11,6 +11,9 @@ const faulty = [
   /\[\s*["'](?:\/bin\/|\/usr\/bin\/)?(?:ba|da)?sh["']\s*,\s*["']-c/,
 ];
 
+/** Names a shell that is not ours to start: Docker's own form of a HEALTHCHECK, CMD-SHELL. */
+const describing = ["orchestrators/docker/read.ts"];
+
 const test = suite("no shell");
 
 test("the patterns find what they are for", () => {
@@ -35,7 +38,8 @@ test("the patterns find what they are for", () => {
 });
 
 test("nothing in src/ starts one", async () => {
-  const found = (await readSources("src")).flatMap(({ path, code }) =>
+  const sources = (await readSources("src")).filter(({ path }) => !describing.includes(path));
+  const found = sources.flatMap(({ path, code }) =>
     faulty.filter((pattern) => pattern.test(code)).map((pattern) => `${path}: ${pattern}`),
   );
   assert.equal(found, []);
