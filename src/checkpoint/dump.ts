@@ -42,12 +42,20 @@ export interface PreparedDump {
 /** How long the page connection may take to end after the dump has. */
 const drainTimeoutMs = 30_000;
 
+/** Directory of CRIU's work below {@link criuWorkRoot}. */
+const dumpWork = "dump";
+
+/** Also what a dump of an earlier supervisor has left. */
+export async function removeDump(directory: string): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+  await rm(join(criuWorkRoot, dumpWork), { recursive: true, force: true });
+}
+
 /** Makes directories and the loopback port, so that the freeze need not wait for them. */
 export async function prepareDump(options: DumpOptions): Promise<PreparedDump> {
   const imagesDir = join(options.directory, "images");
-  const workDir = join(criuWorkRoot, "dump");
-  await rm(options.directory, { recursive: true, force: true });
-  await rm(workDir, { recursive: true, force: true });
+  const workDir = join(criuWorkRoot, dumpWork);
+  await removeDump(options.directory);
   await mkdir(imagesDir, { recursive: true, mode: 0o700 });
   await mkdir(workDir, { recursive: true, mode: 0o700 });
   const { server, connection, port } = await listenOnce();
@@ -80,8 +88,7 @@ export async function prepareDump(options: DumpOptions): Promise<PreparedDump> {
       server.close();
       options.pages.destroy();
       options.files.destroy();
-      await rm(options.directory, { recursive: true, force: true });
-      await rm(workDir, { recursive: true, force: true });
+      await removeDump(options.directory);
     },
   };
 }

@@ -3,11 +3,12 @@
  * container that is stopped. The orchestrators are fakes; test/conformance/ has the real ones.
  */
 import { mkdtemp, rm } from "node:fs/promises";
-import { networkInterfaces, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
 import { poll } from "../../src/lib/deadline.js";
 import { run } from "../../src/lib/exec.js";
+import { bridgeAddress } from "../lib/bridge-address.js";
 import { CoordinatorPair } from "../lib/coordinator-pair.js";
 import { fakeWorkloadSpec } from "../lib/fake-orchestrator.js";
 import { LabOrchestrator } from "../lib/lab-orchestrator.js";
@@ -86,7 +87,7 @@ test("saves the service from an outer container that is stopped", async () => {
 
 /** A service of a, as a user would start it. */
 async function startSource(name: string): Promise<OuterContainer> {
-  const host = networkInterfaces()["docker0"]?.[0]?.address ?? "127.0.0.1";
+  const host = await bridgeAddress();
   const outer = await lab.start(name, {
     image: await outerWithFixture("programs"),
     args: ["sh", "-c", count],

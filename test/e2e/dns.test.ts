@@ -4,13 +4,13 @@
  */
 import { once } from "node:events";
 import { createServer, type Server } from "node:http";
-import { networkInterfaces } from "node:os";
 import { text } from "node:stream/consumers";
 import * as assert from "uvu/assert";
 import { markerName } from "../../src/dns/claim.js";
 import { lookup } from "../../src/dns/lookup.js";
 import { poll, sleep } from "../../src/lib/deadline.js";
 import type { WebhookBody } from "../../src/webhook/webhook.js";
+import { bridgeAddress } from "../lib/bridge-address.js";
 import { finish } from "../lib/command.js";
 import { type Bind, openBind, zone } from "../lib/name-server.js";
 import { type OuterContainer, type OuterLab, openOuterLab } from "../lib/outer.js";
@@ -34,7 +34,7 @@ let b: OuterContainer;
 let client: NameClient | undefined;
 
 test.before(async () => {
-  const host = hostAddress();
+  const host = await bridgeAddress();
   bind = await openBind(host);
   receiver = await openReceiver(host);
   lab = await openOuterLab("ums-test-dns");
@@ -269,13 +269,6 @@ async function openReceiver(host: string): Promise<Receiver> {
       await once(server, "close");
     },
   };
-}
-
-/** Reached from containers on the engine's default network. */
-function hostAddress(): string {
-  const own = networkInterfaces()["docker0"]?.find(({ family }) => family === "IPv4");
-  if (own === undefined) throw new Error("the engine's bridge docker0 has no IPv4 address");
-  return own.address;
 }
 
 if (requires("root", "docker", "named", "dig", "nsupdate")) test.run();

@@ -2,6 +2,7 @@ import { randomBytes } from "node:crypto";
 import { chmod, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import * as assert from "uvu/assert";
+import { poll } from "../../src/lib/deadline.js";
 import { run } from "../../src/lib/exec.js";
 import { requires } from "../lib/requires.js";
 import { suite } from "../lib/suite.js";
@@ -123,8 +124,11 @@ test("publishes the service's ports and resolves names of the outer network", as
     "exec httpd -f -p 8080 -h /tmp/w",
   ].join("; ");
   await startOuter(name, ["--network", network], ["sh", "-c", script], "from-peer");
-  const answer = await inOuter(peer, "wget", "-qO-", `http://${name}:8080/i`);
-  assert.is(answer.stdout.toString("utf8"), "served\n");
+  const isServed = async () => {
+    const answer = await inOuter(peer, "wget", "-qO-", `http://${name}:8080/i`);
+    return answer.stdout.toString("utf8") === "served\n";
+  };
+  await poll("the service's own server", isServed, { timeoutMs: 30_000, intervalMs: 200 });
   const metrics = await inOuter(peer, "wget", "-qO-", `http://${name}:9751/metrics`);
   assert.match(metrics.stdout.toString("utf8"), "ums_ready 1");
   for (const container of [name, peer]) await removeOuter(container);

@@ -116,7 +116,7 @@ test("what the supervisors say of the service", async () => {
   assert.is(ofB.state, "here");
   assert.equal(ofB.endpoint, ofA.endpoint);
   const { explanation } = await a.status();
-  assert.match(explanation, /relays to it \(it stays until it is deleted\)/);
+  assert.match(explanation, /it stays until it is deleted/);
   const metrics = await (await fetch(`http://${a.ip}:${httpPort}/metrics`)).text();
   assert.match(metrics, /ums_frontman_actions_total\{port="80",action="redirect"\} [1-9]/);
 });

@@ -5,7 +5,7 @@
 import { once } from "node:events";
 import { mkdtemp, rm } from "node:fs/promises";
 import { connect } from "node:net";
-import { networkInterfaces, tmpdir } from "node:os";
+import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { ErrorCode } from "../../src/errors.js";
 import { connectRemote, type OperatorClient } from "../../src/grpc/operator-client.js";
@@ -16,6 +16,7 @@ import { serviceName } from "../../src/nested/names.js";
 import { readIdentity } from "../../src/peer/identity.js";
 import { initAuthority, issueCertificate } from "../../src/peer/pki.js";
 import type { PeerRole } from "../../src/transfer/security.js";
+import { bridgeAddress } from "./bridge-address.js";
 import { type CommandResult, finish } from "./command.js";
 import { plainOuterImage } from "./outer-image.js";
 import { removeOuters } from "./remove-outer.js";
@@ -109,7 +110,8 @@ export async function openOuterLab(prefix: string): Promise<OuterLab> {
   const authority = join(directory, "ca");
   await initAuthority(authority);
   const flags = (await run(["scripts/outer-flags.sh"])).stdout.trim().split("\n");
-  const publishAddress = bridgeAddress();
+  // 127.0.0.1 would go through a proxy process instead of DNAT.
+  const publishAddress = await bridgeAddress();
   const operators = new Map<string, Promise<unknown>>();
 
   return {
@@ -277,12 +279,6 @@ async function isListening(host: string, port: number): Promise<boolean> {
   } finally {
     socket.destroy();
   }
-}
-
-/** Ports are published there: 127.0.0.1 would go through a proxy process instead of DNAT. */
-function bridgeAddress(): string {
-  const addresses = networkInterfaces()["docker0"] ?? [];
-  return addresses.find(({ family }) => family === "IPv4")?.address ?? "127.0.0.1";
 }
 
 async function inspect(name: string, format: string): Promise<string> {

@@ -1,8 +1,7 @@
 /** Container level, the end that has the service: a nested container of the inner engine. */
-import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import type { Duplex } from "node:stream";
-import { type PreparedDump, prepareDump } from "../../checkpoint/dump.js";
+import { type PreparedDump, prepareDump, removeDump } from "../../checkpoint/dump.js";
 import type { Engine } from "../../dockerd/engine.js";
 import { UmsError } from "../../errors.js";
 import type { Faults } from "../../lib/faults.js";
@@ -201,7 +200,7 @@ class ContainerSource implements SourceSide {
   private async cleanUp(): Promise<void> {
     await Promise.all([this.prepared?.close(), this.files?.close()]);
     // Memory pages of a dump that an earlier supervisor made: nobody else knows of them.
-    await rm(this.dumpDirectory(), { recursive: true, force: true });
+    await removeDump(this.dumpDirectory());
     this.prepared = undefined;
     this.files = undefined;
     this.relayStream = undefined;
