@@ -33,7 +33,6 @@ export const cancels: readonly Cell[] = states.map(([on, point, expect]) =>
     point,
     expect,
     ...(expect === "aborted" ? { code: "ERR_CANCELLED" } : {}),
-    isFast: point === "source.do.dump",
     async meanwhile({ pair, source }) {
       const cancelling = pair.cancel(source).then(
         () => "accepted",

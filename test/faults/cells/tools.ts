@@ -107,7 +107,6 @@ const budget: Cell[] = [
     expect: "aborted",
     code: "ERR_DEADLINE",
     budgetMs: 1,
-    isFast: true,
   },
 ];
 
